@@ -1,0 +1,82 @@
+# Two commands are enough: `make run` starts Hark, `make test` proves it. `make help` lists the rest.
+# What is installed or generated leaves a stamp in .venv, so that a second run needs neither time nor network.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --constraint constraints.txt
+PROTOS := $(sort $(wildcard proto/*/*.proto proto/*/*/*.proto))
+PB := gateway/pb
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test test-all bench lint format proto clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  Arguments go through ARGS, as in: make run ARGS="--workers 8"'
+
+run: $(VENV)/.run $(VENV)/.proto ## install what Hark needs and start it with sample data
+	@exec $(BIN)/python supervisor.py $(ARGS)
+
+test: $(VENV)/.dev $(VENV)/.proto ## run the tests, all but the slow ones
+	@exec $(BIN)/python -m pytest -m "not slow and not bench" $(ARGS)
+
+test-all: $(VENV)/.dev $(VENV)/.proto ## run the tests, slow ones too
+	@exec $(BIN)/python -m pytest -m "not bench" $(ARGS)
+
+bench: $(VENV)/.dev $(VENV)/.proto ## measure, each figure beside its limit
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(VENV)/.dev $(VENV)/.proto ## check formatting, style, types and protos
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/buf lint proto
+
+format: $(VENV)/.dev ## rewrite the code in the one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: $(VENV)/.run ## write gateway/pb from proto
+	@$(call generate)
+
+clean: ## remove what make made; the data of a running Hark stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Mapping the folder onto the package's path makes protoc write imports that are right as they are.
+define generate
+$(BIN)/python -m grpc_tools.protoc -I$(PB)=proto --python_out=. --pyi_out=. --grpc_python_out=. \
+	$(PROTOS)
+touch $(VENV)/.proto
+endef
+
+$(VENV)/.proto: $(PROTOS) $(VENV)/.run
+	@$(call generate)
+
+# Debian ships venv apart from Python and fails half way without it, so both are looked for first.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'Hark needs Python 3.11 or later as "$(PYTHON)". Install it, or name another:' \
+	       'make PYTHON=python3.12 run' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo 'Python lacks its venv module. On Debian and Ubuntu: apt-get install python3-venv' >&2; \
+	  exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# The build tool is pinned like everything else, therefore no isolated build that would fetch its own.
+$(VENV)/.run: $(VENV)/.made pyproject.toml constraints.txt
+	@echo 'installing what Hark needs into $(VENV) ...'
+	@$(INSTALL) setuptools
+	@$(INSTALL) --no-build-isolation --editable '.[proto]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo 'installing what the tests and checks need into $(VENV) ...'
+	@$(INSTALL) --no-build-isolation --editable '.[proto,test,dev]'
+	@touch $@
