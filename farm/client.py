@@ -1,0 +1,304 @@
+"""What gateway, web and tools call: the store and the supervisor as methods.
+
+Writes are batched naturally: one request is in flight, and what is asked meanwhile goes out
+together in the next, so load makes batches larger, not waits longer. Every reader has such a lane
+of its own. A caller that gives up (a deadline, a cancelled call) never breaks the batch it is in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from farm import wire
+from farm.clock import Clock
+from farm.errors import HarkError, Internal, ResourceExhausted, Unavailable
+from farm.limits import check_content, check_created_at, check_id, check_not_self
+from farm.observe import ProcessMetrics
+from farm.sockets import Addresses, Asker, Sockets
+from farm.wire import Kind, Op, Query
+
+ASK_TIMEOUT_S = 1.0  # then the same request is asked again
+GIVE_UP_S = 10.0  # then whoever is in it is told "unknown"
+BATCH_OPERATIONS_MAX = 4_096
+BATCH_BYTES_MAX = 8 * 1024 * 1024
+WAITING_OPERATIONS_MAX = 100_000
+
+_Waiting = tuple[Sequence[Any], int, "asyncio.Future[Any]"]
+
+
+class Lane:
+    """One request in flight to one server; what comes meanwhile is the next one."""
+
+    def __init__(self, asker: Asker, kind: Kind, client: str) -> None:
+        self._asker = asker
+        self._kind = kind
+        self._client = client
+        self._requests = itertools.count(1)
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._task = asyncio.create_task(self._run(), name=f"lane {kind.name.lower()}")
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def close(self) -> None:
+        self._task.cancel()
+        self._asker.close()
+
+    async def call(self, operation: Sequence[Any], size: int = 64) -> Any:
+        """What the operation answered; raises what it refused with. `size` in bytes, roughly."""
+        if len(self._waiting) >= WAITING_OPERATIONS_MAX:
+            raise ResourceExhausted(
+                f"{WAITING_OPERATIONS_MAX} requests wait here already; ask again later",
+                retry_after_ms=1_000,
+            )
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((operation, size, future))
+        self._wake.set()
+        return wire.value_of(await future)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            batch = self._next_batch()
+            if batch:
+                await self._settle(batch)
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        bytes_left = BATCH_BYTES_MAX
+        while self._waiting and bytes_left > 0 and len(batch) < BATCH_OPERATIONS_MAX:
+            entry = self._waiting.popleft()
+            if not entry[2].cancelled():
+                batch.append(entry)
+                bytes_left -= entry[1]
+        if not self._waiting:
+            self._wake.clear()
+        return batch
+
+    async def _settle(self, batch: list[_Waiting]) -> None:
+        """Asks for all of them and hands out the answers, or to each the same error."""
+        try:
+            results = await self._ask([operation for operation, _, _ in batch])
+            if len(results) != len(batch):
+                raise Internal(f"{len(batch)} operations got {len(results)} results")
+        except HarkError as error:
+            results = [wire.failed(error)] * len(batch)
+        for (_, _, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+
+    async def _ask(self, operations: list[Sequence[Any]]) -> list[Any]:
+        """The results. The same request is asked again, under its id, until `GIVE_UP_S`."""
+        request = next(self._requests)
+        payload = wire.pack(self._kind, self._client, request, operations)
+        for _ in range(int(GIVE_UP_S / ASK_TIMEOUT_S)):
+            with contextlib.suppress(Unavailable):
+                kind, body = await self._asker.ask(payload, ASK_TIMEOUT_S)
+                if kind is Kind.ANSWERS and body[0] == request:
+                    results: list[Any] = body[1]
+                    return results
+                if kind is Kind.FAULT:
+                    raise Internal(f"the store did not understand: {body[0]}")
+        raise Unavailable("the store does not answer; ask again with the same id")
+
+
+class StoreClient:
+    """The store, as its domain's verbs. Every method may raise `Unavailable`: ask again."""
+
+    def __init__(
+        self,
+        sockets: Sockets,
+        addresses: Addresses,
+        *,
+        name: str,
+        readers: int,
+        clock: Clock,
+        metrics: ProcessMetrics,
+    ) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._writes = Lane(sockets.asker(addresses.store), Kind.WRITE, name)
+        self._reads = [
+            Lane(sockets.asker(addresses.reader(number)), Kind.READ, name)
+            for number in range(1, readers + 1)
+        ]
+
+    def close(self) -> None:
+        for lane in (self._writes, *self._reads):
+            lane.close()
+
+    async def _write(self, op: Op, *arguments: Any, size: int = 64) -> Any:
+        return await self._writes.call((op, *arguments), size)
+
+    async def _read(self, query: Query, *arguments: Any) -> Any:
+        return await min(self._reads, key=lambda lane: lane.waiting).call((query, *arguments))
+
+    # Posts
+
+    async def publish(
+        self,
+        post_id: str,
+        author_id: str,
+        content: str,
+        created_at_us: int | None,
+        *,
+        must_be_known: bool = True,
+        fields: tuple[str, str, str, str] = ("post_id", "author_id", "content", "created_at"),
+    ) -> wire.Published:
+        """Makes a post and its fan-out durable. `created_at_us` None: now. `fields`: how the caller
+        names them, for messages. Unless `must_be_known`, an unknown author has no audience.
+
+        Raises `InvalidArgument`, `NotFound` (author), `AlreadyExists` (the id, with another author
+        or content), `ResourceExhausted` (backlog or disk full): surely not stored.
+        """
+        started_s = self._clock.monotonic_s()
+        outcome = "cancelled"
+        try:
+            check_id(fields[0], post_id)
+            check_id(fields[1], author_id)
+            check_content(fields[2], content)
+            if created_at_us is None:
+                created_at_us = self._clock.wall_us()
+            check_created_at(fields[3], created_at_us)
+            answer = wire.Published(
+                *await self._write(
+                    Op.PUBLISH, post_id, author_id, content, created_at_us, must_be_known,
+                    size=len(content) + 256,
+                )
+            )  # fmt: skip
+            outcome = "duplicate" if answer.duplicate else "ok"
+            return answer
+        except HarkError as error:
+            outcome = error.name.lower()
+            raise
+        finally:
+            self._metrics.posts_published.labels(outcome).inc()
+            self._metrics.publish_duration.observe(self._clock.monotonic_s() - started_s)
+
+    async def post(self, post_id: str) -> wire.Post | None:
+        """The post with its ledger, or None."""
+        row = await self._read(Query.POST, post_id)
+        return None if row is None else wire.post(row)
+
+    # Who follows whom
+
+    async def follow(self, follower_id: str, author_id: str) -> bool:
+        """True where it is new. Raises `InvalidArgument`, `ResourceExhausted` (follows too many)."""
+        check_id("follower_id", follower_id)
+        check_id("author_id", author_id)
+        check_not_self("follower_id", follower_id, author_id)
+        return bool(await self._write(Op.FOLLOW, follower_id, author_id))
+
+    async def unfollow(self, follower_id: str, author_id: str) -> bool:
+        """True where it ended a following."""
+        check_id("follower_id", follower_id)
+        check_id("author_id", author_id)
+        return bool(await self._write(Op.UNFOLLOW, follower_id, author_id))
+
+    async def mute(self, user_id: str, author_id: str) -> bool:
+        """True where it is new. Raises `NotFound` where one of them is unknown."""
+        check_id("user_id", user_id)
+        check_id("author_id", author_id)
+        check_not_self("user_id", user_id, author_id)
+        return bool(await self._write(Op.MUTE, user_id, author_id))
+
+    async def unmute(self, user_id: str, author_id: str) -> bool:
+        """True where it ended a mute."""
+        check_id("user_id", user_id)
+        check_id("author_id", author_id)
+        return bool(await self._write(Op.UNMUTE, user_id, author_id))
+
+    async def import_edges(self, followers: list[str], authors: list[str]) -> wire.Imported:
+        """Many follows in one commit, ids checked before; safe to send again."""
+        size = sum(map(len, followers)) + sum(map(len, authors))
+        row = await self._write(Op.IMPORT, followers, authors, size=size)
+        return wire.Imported(row[0], row[1], [(at, why) for at, why in row[2]])
+
+    async def import_known(self, digest: str) -> bool:
+        """Whether a file of this SHA-256 was imported before."""
+        return bool(await self._write(Op.IMPORT_KNOWN, digest))
+
+    async def import_finished(self, digest: str) -> None:
+        await self._write(Op.IMPORT_FINISHED, digest)
+
+    async def followers(self, author_id: str, size: int, token: str) -> wire.People:
+        """A page of followers. Raises `InvalidArgument` (token)."""
+        check_id("author_id", author_id)
+        return wire.People(*await self._read(Query.FOLLOWERS, author_id, size, token))
+
+    async def following(self, user_id: str, size: int, token: str) -> wire.People:
+        check_id("user_id", user_id)
+        return wire.People(*await self._read(Query.FOLLOWING, user_id, size, token))
+
+    async def user(self, user_id: str) -> wire.User | None:
+        row = await self._read(Query.USER, user_id)
+        return None if row is None else wire.User(*row)
+
+    async def user_ids(self, sealed_numbers: bytes) -> list[str]:
+        """The ids of a sealed set of user numbers, in ascending order of the numbers."""
+        ids: list[str] = await self._read(Query.USER_IDS, sealed_numbers)
+        return ids
+
+    # Inbox
+
+    async def inbox(
+        self, user_id: str, size: int, after: str = "", *, unread_only: bool = False
+    ) -> wire.InboxPage:
+        """A page, newest first, of an unknown user too (empty). Raises `InvalidArgument` (after)."""
+        return wire.inbox_page(await self._read(Query.INBOX, user_id, size, after, unread_only))
+
+    async def delivered(self, user_id: str, size: int) -> list[wire.Notification]:
+        """The newest `size` that were delivered, newest first."""
+        return [wire.notification(n) for n in await self._read(Query.DELIVERED, user_id, size)]
+
+    # Operations
+
+    async def stats(self) -> dict[str, Any]:
+        """The store's totals and state, as `farm/store/totals.py` describes them."""
+        stats: dict[str, Any] = await self._write(Op.STATS)
+        return stats
+
+    async def sweep(self) -> wire.Sweep:
+        """What the background sweep last found."""
+        return wire.Sweep(*await self._read(Query.SWEEP))
+
+    async def sessions(self, living: list[str]) -> None:
+        """Tells the store which worker sessions live; the leases of others come back uncounted."""
+        await self._write(Op.SESSIONS, living)
+
+    async def session_died(self, session: str) -> None:
+        """Tells the store that a worker died with its leases."""
+        await self._write(Op.SESSION_DIED, session)
+
+
+class FarmClient:
+    """The supervisor: which processes there are, and how many workers there shall be."""
+
+    def __init__(self, sockets: Sockets, addresses: Addresses) -> None:
+        self._asker = sockets.asker(addresses.supervisor)
+        self._turn = asyncio.Lock()  # a REQ socket has one question at a time
+
+    def close(self) -> None:
+        self._asker.close()
+
+    async def state(self) -> wire.FarmState:
+        """Raises `Unavailable` while the supervisor does not answer."""
+        return await self._ask(None)
+
+    async def set_workers(self, workers: int) -> wire.FarmState:
+        """Raises `InvalidArgument` outside 1 to 64. Answers before new ones serve."""
+        return await self._ask(workers)
+
+    async def _ask(self, workers: int | None) -> wire.FarmState:
+        async with self._turn:
+            kind, body = await self._asker.ask(wire.pack(Kind.FARM, workers), 2.0)
+        if kind is not Kind.FARM:
+            raise Internal(f"the supervisor did not understand: {body[0]}")
+        return wire.farm_state(wire.value_of(body[0]))

@@ -1,0 +1,229 @@
+"""Addresses and typed sockets between the farm's processes; the only user of ZeroMQ.
+
+Every socket is ipc in a 0700 directory, with a bounded message size, high-water mark and linger.
+The store, its readers and the control of every process answer on sockets of plain code; whoever
+asks does so from asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import zmq
+import zmq.asyncio
+
+from farm.errors import StartError, Unavailable
+from farm.wire import MESSAGE_BYTES_MAX, Kind, WireError, pack, unpack
+
+PATH_BYTES_MAX = 107  # sun_path of unix(7), less its ending NUL
+_LONGEST_NAME = "control-gateway-64"
+_QUEUE_MESSAGES_MAX = 1_000
+_LINGER_MS = 500
+
+AnySocket = TypeVar("AnySocket", zmq.Socket[bytes], zmq.asyncio.Socket)
+
+
+def socket_directory(data_dir: Path) -> Path:
+    """The 0700 directory for a farm's sockets: in the data directory, or where the path is short.
+
+    Raises `StartError` where it belongs to somebody else.
+    """
+    directory = data_dir / "sockets"
+    if len(os.fsencode(directory / _LONGEST_NAME)) > PATH_BYTES_MAX:
+        digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
+        directory = Path(tempfile.gettempdir()) / f"hark-{os.getuid()}-{digest}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    found = directory.lstat()
+    if found.st_uid != os.getuid() or not directory.is_dir() or directory.is_symlink():
+        raise StartError(f"{directory}: is not a directory of this user; remove it and start again")
+    directory.chmod(0o700)
+    return directory
+
+
+class Addresses:
+    """Where each process of one farm listens."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self._directory = Path(directory)
+
+    def _at(self, name: str) -> str:
+        return f"ipc://{self._directory / name}"
+
+    @property
+    def store(self) -> str:
+        return self._at("store")
+
+    @property
+    def outcomes(self) -> str:
+        return self._at("outcomes")
+
+    @property
+    def supervisor(self) -> str:
+        return self._at("supervisor")
+
+    def reader(self, number: int) -> str:
+        return self._at(f"reader-{number}")
+
+    def control(self, role: str, number: int) -> str:
+        return self._at(f"control-{role}-{number}")
+
+
+class Sockets:
+    """The sockets of this process: one context, closed with it."""
+
+    def __init__(self) -> None:
+        self._context = zmq.Context()
+        self._async = zmq.asyncio.Context(self._context)
+
+    def close(self) -> None:
+        """Closes every socket, waiting for unsent messages no longer than their linger."""
+        self._context.destroy(linger=_LINGER_MS)
+
+    def server(self, address: str) -> Server:
+        return Server(_bounded(self._context.socket(zmq.ROUTER)), address)
+
+    def puller(self, address: str) -> Puller:
+        return Puller(_bounded(self._context.socket(zmq.PULL)), address)
+
+    def async_server(self, address: str) -> AsyncServer:
+        return AsyncServer(_bounded(self._async.socket(zmq.ROUTER)), address)
+
+    def asker(self, address: str) -> Asker:
+        return Asker(self._async, address)
+
+    def pusher(self, address: str) -> Pusher:
+        socket = _bounded(self._async.socket(zmq.PUSH))
+        socket.connect(address)
+        return Pusher(socket)
+
+
+def _bounded(socket: AnySocket) -> AnySocket:
+    socket.set(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
+    socket.set(zmq.SNDHWM, _QUEUE_MESSAGES_MAX)
+    socket.set(zmq.RCVHWM, _QUEUE_MESSAGES_MAX)
+    socket.set(zmq.LINGER, _LINGER_MS)
+    return socket
+
+
+class Server:
+    """Answers requests, each to the one who asked, in any order (a ROUTER in front of REQs)."""
+
+    def __init__(self, socket: zmq.Socket[bytes], address: str) -> None:
+        self.socket = socket
+        socket.bind(address)
+
+    def receive(self) -> tuple[list[bytes], bytes] | None:
+        """The next request that waits as (envelope for `reply`, payload), or None."""
+        try:
+            *envelope, payload = self.socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+        return envelope, payload
+
+    def reply(self, envelope: Sequence[bytes], payload: bytes) -> None:
+        """Answers; an asker that has gone is no error."""
+        with contextlib.suppress(zmq.Again):
+            self.socket.send_multipart([*envelope, payload], zmq.NOBLOCK)
+
+
+class Puller:
+    """Takes what Pushers send."""
+
+    def __init__(self, socket: zmq.Socket[bytes], address: str) -> None:
+        self.socket = socket
+        socket.bind(address)
+
+    def receive(self) -> bytes | None:
+        try:
+            return self.socket.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+
+
+class Waiter:
+    """Waits until one of some sockets has something."""
+
+    def __init__(self, *served: Server | Puller) -> None:
+        self._poller = zmq.Poller()
+        for one in served:
+            self._poller.register(one.socket, zmq.POLLIN)
+
+    def wait(self, timeout_s: float) -> bool:
+        """True as soon as a message waits, False after the time-out."""
+        return bool(self._poller.poll(max(int(timeout_s * 1000), 0)))
+
+
+class AsyncServer:
+    """A Server for processes that live in asyncio."""
+
+    def __init__(self, socket: zmq.asyncio.Socket, address: str) -> None:
+        self._socket = socket
+        socket.bind(address)
+
+    async def serve(self, answer: Callable[[Kind, list[Any]], Awaitable[bytes]]) -> None:
+        """Answers one request after the other, until cancelled."""
+        while True:
+            *envelope, payload = await self._socket.recv_multipart()
+            try:
+                reply = await answer(*unpack(payload))
+            except WireError as error:
+                reply = pack(Kind.FAULT, str(error))
+            await self._socket.send_multipart([*envelope, reply])
+
+
+class Asker:
+    """Asks one server, one question at a time; an answer that comes late reaches nobody.
+
+    RELAXED lets it ask again after a time-out, CORRELATE
+    drops the answers to questions it has given up.
+    """
+
+    def __init__(self, context: zmq.asyncio.Context, address: str) -> None:
+        self._socket = _bounded(context.socket(zmq.REQ))
+        self._socket.set(zmq.REQ_RELAXED, 1)
+        self._socket.set(zmq.REQ_CORRELATE, 1)
+        self._socket.connect(address)
+
+    async def ask(self, payload: bytes, timeout_s: float) -> tuple[Kind, list[Any]]:
+        """The answer. Raises `Unavailable` when none came in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._socket.send(payload)
+                return unpack(await self._socket.recv())
+        except (TimeoutError, zmq.Again):
+            raise Unavailable(f"no answer within {timeout_s:g} s; ask again") from None
+
+    def close(self) -> None:
+        self._socket.close(linger=0)
+
+
+class Pusher:
+    """Sends without an answer. What it took may still be lost with the other side."""
+
+    def __init__(self, socket: zmq.asyncio.Socket) -> None:
+        self._socket = socket
+
+    async def push(self, payload: bytes, timeout_s: float) -> bool:
+        """False when the other side took nothing for so long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._socket.send(payload)
+        except (TimeoutError, zmq.Again):
+            return False
+        return True
+
+
+async def answer_pings(server: AsyncServer, state: Callable[[], dict[str, Any]]) -> None:
+    """The control of an asyncio process: tells the supervisor how it is, until cancelled."""
+
+    async def answer(kind: Kind, _body: list[Any]) -> bytes:
+        return pack(Kind.PONG, state()) if kind is Kind.PING else pack(Kind.FAULT, "not a ping")
+
+    await server.serve(answer)

@@ -1,0 +1,353 @@
+"""Every message between processes: msgpack arrays that begin with a version and a kind.
+
+Requests to the store carry many operations and are answered with one result each: `[0, value]` or
+`[code, message, retry_after_ms]` (codes of google.rpc.Code). What does not decode raises
+`WireError`; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import msgpack
+
+from farm.errors import HarkError, from_code
+from farm.lifecycle import State
+
+VERSION = 1
+MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+
+
+class WireError(ValueError):
+    """Bytes that are no message of this version."""
+
+
+class Kind(IntEnum):
+    WRITE = 1  # client to store: operations
+    READ = 2  # client to reader: queries
+    ANSWERS = 3  # back: one result each
+    LEASE = 4  # worker to store: give me work
+    GRANTS = 5  # back
+    OUTCOMES = 6  # worker to store, on a socket of its own: what came of it
+    PING = 7  # supervisor to any child
+    PONG = 8
+    FARM = 9  # anyone to the supervisor: processes, or scale
+    FAULT = 10  # the answer to what cannot be understood
+
+
+class Op(IntEnum):
+    """Writes, each with the types of its arguments in `SIGNATURES`."""
+
+    PUBLISH = 1
+    FOLLOW = 2
+    UNFOLLOW = 3
+    MUTE = 4
+    UNMUTE = 5
+    IMPORT = 6
+    IMPORT_FINISHED = 7
+    IMPORT_KNOWN = 8
+    STATS = 9
+    SESSIONS = 10
+    SESSION_DIED = 11
+
+
+SIGNATURES: dict[int, tuple[type, ...]] = {
+    Op.PUBLISH: (str, str, str, int, bool),  # post, author, content, created_at_us, must be known
+    Op.FOLLOW: (str, str),  # follower, author
+    Op.UNFOLLOW: (str, str),
+    Op.MUTE: (str, str),  # user, author
+    Op.UNMUTE: (str, str),
+    Op.IMPORT: (list, list),  # followers, authors, equally long
+    Op.IMPORT_FINISHED: (str,),  # SHA-256 of the file
+    Op.IMPORT_KNOWN: (str,),
+    Op.STATS: (),
+    Op.SESSIONS: (list,),  # the worker sessions that live; leases of others come back
+    Op.SESSION_DIED: (str,),  # this worker died with its leases
+}
+
+
+class Query(IntEnum):
+    INBOX = 1
+    DELIVERED = 2
+    POST = 3
+    USER = 4
+    FOLLOWERS = 5
+    FOLLOWING = 6
+    USER_IDS = 7
+    SWEEP = 8
+
+
+QUERY_SIGNATURES: dict[int, tuple[type, ...]] = {
+    Query.INBOX: (str, int, str, bool),  # user, size, after this cursor, unread only
+    Query.DELIVERED: (str, int),  # user, size
+    Query.POST: (str,),
+    Query.USER: (str,),
+    Query.FOLLOWERS: (str, int, str),  # author, size, page token
+    Query.FOLLOWING: (str, int, str),
+    Query.USER_IDS: (bytes,),  # sealed set of user numbers
+    Query.SWEEP: (),
+}
+
+
+# What operations and queries answer.
+
+
+class Published(NamedTuple):
+    post_id: str
+    queued: int  # people: the audience less those suppressed
+    audience: int
+    duplicate: bool
+
+
+class Imported(NamedTuple):
+    added: int
+    already_there: int
+    rejections: list[tuple[int, str]]  # position in the request, why
+
+
+class Delivery(NamedTuple):
+    """One channel's part of a notification."""
+
+    channel: str
+    state: State
+    attempts: int
+    last_error: str | None
+    next_attempt_us: int | None
+
+
+class Notification(NamedTuple):
+    id: str
+    user_id: str
+    post_id: str
+    author_id: str
+    content: str
+    created_at_us: int
+    read: bool
+    state: State
+    attempts: int
+    cursor: str
+    deliveries: list[Delivery]
+
+
+class InboxPage(NamedTuple):
+    notifications: list[Notification]
+    has_more: bool
+    unread: int
+    live_cursor: str
+
+
+class ChannelLedger(NamedTuple):
+    channel: str
+    queued: int
+    retrying: int
+    delivered: int
+    dead: int
+    retracted: int
+    suppressed: dict[str, int]
+    unaccounted: int
+
+
+class Post(NamedTuple):
+    id: str
+    author_id: str
+    content: str
+    created_at_us: int
+    retracted: bool
+    audience: int
+    ledger: list[ChannelLedger]
+
+
+class User(NamedTuple):
+    id: str
+    followers: int
+    following: int
+    unread: int
+
+
+class People(NamedTuple):
+    ids: list[str]
+    next_token: str  # empty at the end
+    total: int
+
+
+class Sweep(NamedTuple):
+    unaccounted: int
+    age_seconds: float  # since the last whole round ended
+
+
+class Process(NamedTuple):
+    role: str
+    number: int
+    pid: int
+    started_at_us: int
+    restarts: int
+
+
+class FarmState(NamedTuple):
+    processes: list[Process]
+    restarts: dict[str, int]  # by role, of processes that are gone too
+    workers: int  # as wanted
+
+
+# Between store and workers.
+
+
+class Grant(NamedTuple):
+    """A lease: these members of one part of a batch, until its end."""
+
+    lease: int
+    channel: str
+    seq: int  # the post's, in notification ids
+    post_id: str
+    author_id: str
+    content: str
+    created_at_us: int
+    attempt: int  # tries begun before this one
+    recipients: int
+    members: bytes  # a sealed set of user numbers
+    seed: int  # of chance, for this batch
+
+
+class LeaseRequest(NamedTuple):
+    session: str
+    request: int
+    want: int  # recipients
+    held: list[int]  # every lease not known to be settled
+
+
+class LeaseAnswer(NamedTuple):
+    request: int
+    lease_ms: int
+    acknowledged: list[int]  # numbers of outcome messages that are durable
+    lost: list[int]  # of those held: no longer this worker's
+    grants: list[Grant]
+
+
+class Outcome(NamedTuple):
+    """What came of some recipients of a lease. `members` None: all that nothing else is said of."""
+
+    state: int  # DELIVERED, RETRYING or DEAD
+    error: str
+    members: bytes | None
+
+
+class LeaseOutcome(NamedTuple):
+    lease: int
+    final: bool  # who was not named goes back untried
+    outcomes: list[Outcome]
+
+
+class OutcomesMessage(NamedTuple):
+    session: str
+    number: int
+    leases: list[LeaseOutcome]
+    duration_counts: list[int]  # attempts by bucket of observe.DELIVERY_BUCKETS_S, not cumulative
+    duration_sum_s: float
+
+
+def pack(kind: Kind, *body: Any) -> bytes:
+    """The bytes of a message."""
+    packed: bytes = msgpack.packb((VERSION, kind, *body))
+    return packed
+
+
+def unpack(payload: bytes | memoryview) -> tuple[Kind, list[Any]]:
+    """The kind and the body of a message. Raises `WireError`."""
+    try:
+        message = msgpack.unpackb(payload, raw=False, strict_map_key=False)
+        version, kind, *body = message
+        if version != VERSION:
+            raise WireError(f"message of version {version!r}; this process speaks {VERSION}")
+        return Kind(kind), body
+    except (ValueError, TypeError, RecursionError) as error:
+        raise WireError(str(error)[:200]) from None
+
+
+def check_operations(operations: Any, signatures: dict[int, tuple[type, ...]]) -> list[list[Any]]:
+    """The operations, each `[code, arguments...]` with arguments of the right types."""
+    if not isinstance(operations, list):
+        raise WireError("operations are no list")
+    for operation in operations:
+        if not isinstance(operation, list) or not operation or type(operation[0]) is not int:
+            raise WireError("an operation is no list that begins with its code")
+        if tuple(map(type, operation[1:])) != signatures.get(operation[0]):
+            raise WireError(f"operation {operation[0]} is unknown or has other arguments")
+    return operations
+
+
+def ok(value: Any) -> tuple[int, Any]:
+    return (0, value)
+
+
+def failed(error: HarkError) -> tuple[int, str, int]:
+    return (error.code, error.message, error.retry_after_ms)
+
+
+def value_of(result: Sequence[Any]) -> Any:
+    """What a result holds; raises the error it stands for."""
+    if result[0] == 0:
+        return result[1]
+    raise from_code(*result)
+
+
+def unpack_lease_request(body: list[Any]) -> LeaseRequest:
+    match body:
+        case [str() as session, int() as request, int() as want, list() as held] if all(
+            type(lease) is int for lease in held
+        ):
+            return LeaseRequest(session, request, want, held)
+        case _:
+            raise WireError("no lease request")
+
+
+def unpack_lease_answer(body: list[Any]) -> LeaseAnswer:
+    request, lease_ms, acknowledged, lost, grants = body
+    return LeaseAnswer(request, lease_ms, acknowledged, lost, [Grant(*grant) for grant in grants])
+
+
+def unpack_outcomes(body: list[Any]) -> OutcomesMessage:
+    """Raises `WireError` where any part has another shape."""
+    match body:
+        case [str() as session, int() as number, list() as leases, list() as counts, float() as s]:
+            if not all(type(count) is int for count in counts):
+                raise WireError("duration counts are no whole numbers")
+            return OutcomesMessage(session, number, list(_lease_outcomes(leases)), counts, s)
+        case _:
+            raise WireError("no outcomes")
+
+
+def _lease_outcomes(rows: list[Any]) -> Iterable[LeaseOutcome]:
+    for row in rows:
+        match row:
+            case [int() as lease, bool() as final, list() as outcomes]:
+                yield LeaseOutcome(lease, final, [_outcome(outcome) for outcome in outcomes])
+            case _:
+                raise WireError("no outcome of a lease")
+
+
+def _outcome(row: Any) -> Outcome:
+    match row:
+        case [2 | 1 | 3 as state, str() as error, (bytes() | None) as members]:
+            return Outcome(state, error, members)
+        case _:
+            raise WireError("no outcome")
+
+
+def notification(row: list[Any]) -> Notification:
+    """A notification as it came over the wire."""
+    deliveries = [Delivery(d[0], State(d[1]), *d[2:]) for d in row[10]]
+    return Notification(*row[:7], State(row[7]), row[8], row[9], deliveries)
+
+
+def inbox_page(row: Sequence[Any]) -> InboxPage:
+    return InboxPage([notification(n) for n in row[0]], *row[1:])
+
+
+def post(row: list[Any]) -> Post:
+    return Post(*row[:6], [ChannelLedger(*channel) for channel in row[6]])
+
+
+def farm_state(row: Sequence[Any]) -> FarmState:
+    return FarmState([Process(*process) for process in row[0]], *row[1:])
