@@ -6,6 +6,7 @@ blob is a CRC-32 (4 bytes, little-endian) and then the bitmap, and nothing decod
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Iterable
 
@@ -52,7 +53,7 @@ def split(members: BitMap, size: int) -> list[BitMap]:
         return [members] if total else []
     pieces = -(-total // size)
     edges = [total * i // pieces for i in range(pieces + 1)]
-    return [members[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [members[a:b] for a, b in itertools.pairwise(edges)]
 
 
 def spread(members: BitMap, slots: int, rotation: int) -> Iterable[tuple[int, BitMap]]:

@@ -190,7 +190,7 @@ class StoreClient:
     # Who follows whom
 
     async def follow(self, follower_id: str, author_id: str) -> bool:
-        """True where it is new. Raises `InvalidArgument`, `ResourceExhausted` (follows too many)."""
+        """True where it is new. Raises `InvalidArgument`, `ResourceExhausted` (too many)."""
         check_id("follower_id", follower_id)
         check_id("author_id", author_id)
         check_not_self("follower_id", follower_id, author_id)
@@ -251,7 +251,7 @@ class StoreClient:
     async def inbox(
         self, user_id: str, size: int, after: str = "", *, unread_only: bool = False
     ) -> wire.InboxPage:
-        """A page, newest first, of an unknown user too (empty). Raises `InvalidArgument` (after)."""
+        """A page, newest first; empty for an unknown user. Raises `InvalidArgument` (after)."""
         return wire.inbox_page(await self._read(Query.INBOX, user_id, size, after, unread_only))
 
     async def delivered(self, user_id: str, size: int) -> list[wire.Notification]:
@@ -260,10 +260,9 @@ class StoreClient:
 
     # Operations
 
-    async def stats(self) -> dict[str, Any]:
-        """The store's totals and state, as `farm/store/totals.py` describes them."""
-        stats: dict[str, Any] = await self._write(Op.STATS)
-        return stats
+    async def stats(self) -> wire.Stats:
+        """The store's totals and state; cheap, whatever is stored."""
+        return wire.stats(await self._write(Op.STATS))
 
     async def sweep(self) -> wire.Sweep:
         """What the background sweep last found."""

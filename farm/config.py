@@ -106,7 +106,7 @@ class Settings:
     allowed_origin: tuple[str, ...] = _option(
         (), "browser origin that may use HTTP and WebSocket, repeatable", metavar="URL"
     )
-    no_introspection: bool = _option(False, "refuse GraphQL introspection")
+    no_introspection: bool = _option(default=False, text="refuse GraphQL introspection")
     worker_concurrency: int = _option(
         1000, "notifications in flight in one worker", low=1, high=1_000_000
     )

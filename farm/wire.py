@@ -177,6 +177,24 @@ class Sweep(NamedTuple):
     age_seconds: float  # since the last whole round ended
 
 
+class Stats(NamedTuple):
+    """The store's totals and state. A metric's row is (name, label values, value); a histogram's
+    (name, counts by bucket, the infinite one included and not cumulative, sum)."""
+
+    counters: list[tuple[str, list[str], float]]
+    gauges: list[tuple[str, list[str], float]]
+    histograms: list[tuple[str, list[int], float]]
+    backlog: int  # notifications queued or retrying
+    oldest_seconds: float  # age of the oldest post with notifications waiting
+    deliveries_per_second: float  # over the last minute
+    refusing_because: str  # empty: posts are accepted
+    sent: int
+    failed_attempts: int
+    retries: int
+    attempt_mean_seconds: float
+    has_users: bool
+
+
 class Process(NamedTuple):
     role: str
     number: int
@@ -335,18 +353,25 @@ def _outcome(row: Any) -> Outcome:
             raise WireError("no outcome")
 
 
-def notification(row: list[Any]) -> Notification:
+def notification(row: Sequence[Any]) -> Notification:
     """A notification as it came over the wire."""
-    deliveries = [Delivery(d[0], State(d[1]), *d[2:]) for d in row[10]]
-    return Notification(*row[:7], State(row[7]), row[8], row[9], deliveries)
+    plain = Notification(*row)
+    deliveries = [Delivery(*d)._replace(state=State(d[1])) for d in plain.deliveries]
+    return plain._replace(state=State(plain.state), deliveries=deliveries)
 
 
 def inbox_page(row: Sequence[Any]) -> InboxPage:
     return InboxPage([notification(n) for n in row[0]], *row[1:])
 
 
-def post(row: list[Any]) -> Post:
-    return Post(*row[:6], [ChannelLedger(*channel) for channel in row[6]])
+def post(row: Sequence[Any]) -> Post:
+    plain = Post(*row)
+    return plain._replace(ledger=[ChannelLedger(*channel) for channel in plain.ledger])
+
+
+def stats(row: Sequence[Any]) -> Stats:
+    metrics = ([tuple(metric) for metric in metrics] for metrics in row[:3])
+    return Stats(*metrics, *row[3:])
 
 
 def farm_state(row: Sequence[Any]) -> FarmState:
