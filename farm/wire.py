@@ -370,8 +370,12 @@ def post(row: Sequence[Any]) -> Post:
 
 
 def stats(row: Sequence[Any]) -> Stats:
-    metrics = ([tuple(metric) for metric in metrics] for metrics in row[:3])
-    return Stats(*metrics, *row[3:])
+    plain = Stats(*row)
+    return plain._replace(
+        counters=[(name, labels, value) for name, labels, value in plain.counters],
+        gauges=[(name, labels, value) for name, labels, value in plain.gauges],
+        histograms=[(name, counts, total) for name, counts, total in plain.histograms],
+    )
 
 
 def farm_state(row: Sequence[Any]) -> FarmState:
