@@ -87,7 +87,7 @@ DOORS = {
 # What only makes sense on the machine of whoever wrote it, or to who was there.
 STRAY = re.compile(
     r"(?<![\w.~-])/(?:work|home|root|Users)/"  # somebody's folders
-    r"|(?<![\w.~-])/opt/(?!hark\b)"
+    r"|(?<![\w.~-])/opt(?=/)(?!/hark\b)"
     r"|\.\./shared\b"  # beside the project
     r"|\b[Ii]ssue #?\d"  # says nothing without the tracker
 )
