@@ -130,6 +130,11 @@ class Notification(NamedTuple):
     cursor: str
     deliveries: list[Delivery]
 
+    @property
+    def text(self) -> str:
+        """What a person reads; every interface shows this as the notification's content."""
+        return f"New post from {self.author_id}: {self.content}"
+
 
 class InboxPage(NamedTuple):
     notifications: list[Notification]
