@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -271,16 +272,22 @@ def test_files_and_functions_are_short(name: str) -> None:
 
 
 def test_no_module_is_dead() -> None:
-    """Each is imported, or started by its name, or is where a command begins."""
-    entries = {"supervisor", "farm.cli", "farm.__main__", "benchmarks.__main__"}
+    """Each is where a command begins, or is imported or started by name from there."""
     if not (ROOT / "supervisor.py").exists():
         pytest.skip("nothing starts the processes")
-    used = set(entries)
-    for name in source_files():
-        used.update(module for module in imports(name) if module != module_of(name))
-        used.update(_names_in_strings(name))
-    packages = {module_of(name) for name in source_files() if name.endswith("__init__.py")}
-    assert not {module_of(name) for name in source_files()} - packages - used
+    files = {module_of(name): name for name in source_files()}
+    alive: set[str] = set()
+    found = {"supervisor", "farm.cli", "farm.__main__", "benchmarks.__main__"}
+    while found := (found & set(files)) - alive:
+        alive |= found
+        found = {m for module in found for m in _mentioned(files[module])}
+    packages = {module for module, name in files.items() if name.endswith("__init__.py")}
+    dead = sorted(set(files) - packages - alive)
+    assert not dead
+
+
+def _mentioned(name: str) -> set[str]:
+    return {*imports(name), *_names_in_strings(name)}
 
 
 def _names_in_strings(name: str) -> set[str]:
@@ -314,6 +321,16 @@ def test_tests_do_not_sleep() -> None:
                 case _:
                     pass
     assert not wrong
+
+
+def test_every_dependency_is_pinned_at_its_lower_bound() -> None:
+    """What the bounds promise is what the tests ran with."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [item for group in (project["dependencies"], *extras) for item in group]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = {line.lower().replace("_", "-") for line in lines}
+    assert not [item for item in wanted if item.replace(">=", "==") not in pins]
 
 
 def test_nothing_speaks_of_elsewhere() -> None:

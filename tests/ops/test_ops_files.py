@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,18 @@ def test_dashboard_uses_only_metrics_there_are() -> None:
     assert not {name for expression in expressions for name in unknown_in(expression)}
 
 
+def test_dashboard_expressions_are_promql(tmp_path: Path) -> None:
+    """Grafana fills in the variables; as recording rules the expressions can be checked."""
+    expressions = [target["expr"] for panel in panels() for target in panel["targets"]]
+    records = [
+        {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "1m")}
+        for number, expression in enumerate(expressions)
+    ]
+    file = tmp_path / "panels.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": records}]}))
+    run(tool("promtool"), "check", "rules", str(file))
+
+
 def test_dashboard_shows_every_metric() -> None:
     text = json.dumps(panels())
     assert not [name for name in METRICS if name not in text]
@@ -132,6 +145,8 @@ def test_compose_runs_both_on_the_ports_people_know() -> None:
 
 def test_compose_pins_images_and_mounts_what_exists() -> None:
     services = load("compose.yaml")["services"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert services["hark"]["image"] == f"hark:{project['version']}"
     for service in services.values():
         assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", service["image"])
         for volume in service["volumes"]:
