@@ -8,10 +8,14 @@ rest (`Source.PROCESS`) each process keeps in prometheus-client's multiprocess f
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import logging
 import sys
+from collections.abc import Iterator
 from enum import Enum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -173,6 +177,17 @@ def _counter(name: str) -> Counter:
 def _histogram(name: str) -> Histogram:
     metric = METRICS[name]
     return Histogram(name, metric.help, metric.labels, buckets=metric.buckets, registry=None)
+
+
+@contextlib.contextmanager
+def metrics_lock(directory: Path, *, alone: bool) -> Iterator[None]:
+    """Held, shared, while the multiprocess files are read, so that no file comes or goes meanwhile.
+
+    Who moves files asks for it alone, which raises `BlockingIOError` while somebody reads.
+    """
+    with (directory / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+        yield
 
 
 class _Format(logging.Formatter):

@@ -1,0 +1,112 @@
+"""The data directory: its rights, its one owner, and the short life of the one in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from farm.config import MEMORY
+from farm.errors import StartError
+
+LOCK_NAME = "hark.lock"
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 (every Linux has it for just this; ours is 0700 within)
+_PREFIX = "hark-memory-"
+
+
+@contextlib.contextmanager
+def opened(data_dir: str) -> Iterator[Path]:
+    """The directory, absolute, 0700 and locked for as long as the block runs.
+
+    Raises `StartError` where it cannot be written or another Hark holds it.
+    """
+    kept = data_dir != MEMORY
+    try:
+        path = Path(data_dir).absolute() if kept else _made_in_memory()
+        _make_private(path)
+        with locked(path):
+            yield path
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise StartError(
+            f"data directory {data_dir}: {error.strerror}: make it writable or choose another "
+            "with --data-dir"
+        ) from None
+    finally:
+        if not kept:
+            _remove_abandoned()
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Holds `hark.lock`, which names this process, and removes it at the end.
+
+    Raises `StartError` naming the process that holds it.
+    """
+    path = directory / LOCK_NAME
+    descriptor = _lock(path)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        # Unlinked while it is held, so nobody can hold a lock on a file that has gone unnoticed.
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise StartError(
+                f"data directory {path.parent}: another Hark (process {holder}) runs on it: stop "
+                "that one, or choose another with --data-dir"
+            ) from None
+        # The one who held it may have removed the file between our opening and locking it.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)
+
+
+def _make_private(path: Path) -> None:
+    """Makes the directory 0700, unless that would shut others out of what is not Hark's."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mode = path.stat().st_mode
+    if stat.S_IMODE(mode) == 0o700:
+        return
+    names = {entry.name for entry in path.iterdir()} - {"lost+found"}
+    ours = not names or any(name.startswith("hark") for name in names)
+    if mode & stat.S_ISVTX or not ours:
+        raise StartError(
+            f"data directory {path}: holds files of others, which making it private would shut "
+            "out: choose another with --data-dir"
+        )
+    path.chmod(0o700)
+
+
+def _made_in_memory() -> Path:
+    _remove_abandoned()
+    parent = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+
+
+def _remove_abandoned() -> None:
+    """Removes directories in memory whose Hark has ended or was killed: nobody locks them."""
+    for parent in {_IN_MEMORY, Path(tempfile.gettempdir())}:
+        for path in parent.glob(f"{_PREFIX}*"):
+            with contextlib.suppress(OSError, StartError):
+                if path.stat().st_uid == os.getuid():
+                    with locked(path):
+                        shutil.rmtree(path)

@@ -1,0 +1,120 @@
+"""Edge lists: who follows whom, `follower<separator>followed` a line.
+
+The separator is a tab, or else a comma, or else spaces. Blank lines and lines that begin with `#`
+are passed over; CRLF, a byte order mark and gzip are fine. A line that is no edge is counted and
+told with its number, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from farm.errors import Corrupt, InvalidArgument
+from farm.limits import check_id, check_not_self, shown
+
+LINE_BYTES_MAX = 1_024
+PROBLEMS_SHOWN_MAX = 20
+RUN_BYTES_MAX = 16 * 1024 * 1024  # of text, so that a run fits into one message
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_GZIP_BEGINS = b"\x1f\x8b"
+
+
+class Run(NamedTuple):
+    """Consecutive edges, as three columns of equal length."""
+
+    followers: list[str]
+    authors: list[str]
+    lines: list[int]
+
+
+class EdgeList:
+    """The edges of some lines, in runs; what was wrong with the others is counted meanwhile."""
+
+    def __init__(self, lines: Iterable[bytes], *, run_edges_max: int) -> None:
+        self._lines = lines
+        self._run_edges_max = run_edges_max
+        self._checked: dict[bytes, str] = {}
+        self.rejected = 0
+        self.problems: list[str] = []  # of the first rejected lines, each with its number
+
+    def runs(self) -> Iterator[Run]:
+        """Every edge once, in order."""
+        run, size = Run([], [], []), 0
+        for number, line in enumerate(self._lines, 1):
+            edge = self._edge(number, line)
+            if edge is None:
+                continue
+            run.followers.append(edge[0])
+            run.authors.append(edge[1])
+            run.lines.append(number)
+            size += len(line)
+            if len(run.lines) >= self._run_edges_max or size >= RUN_BYTES_MAX:
+                yield run
+                run, size = Run([], [], []), 0
+                self._checked.clear()  # or it would hold everybody there is
+        if run.lines:
+            yield run
+
+    def reject(self, line: int, why: str) -> None:
+        """Counts a line that does not go in."""
+        self.rejected += 1
+        if len(self.problems) < PROBLEMS_SHOWN_MAX:
+            self.problems.append(f"line {line}: {why}")
+
+    def _edge(self, number: int, line: bytes) -> tuple[str, str] | None:
+        if number == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        separator = b"\t" if b"\t" in line else b"," if b"," in line else None
+        fields = line.strip(b" \r\n").split(separator)
+        if not fields or fields[0].lstrip().startswith(b"#") or fields == [b""]:
+            return None
+        try:
+            return self._checked_edge(line, fields)
+        except InvalidArgument as error:
+            self.reject(number, error.message)
+            return None
+
+    def _checked_edge(self, line: bytes, fields: list[bytes]) -> tuple[str, str]:
+        if len(line) > LINE_BYTES_MAX:
+            raise InvalidArgument(f"is longer than {LINE_BYTES_MAX} bytes")
+        if len(fields) != 2:
+            text = shown(line.strip().decode(errors="replace"))
+            raise InvalidArgument(f"'{text}': must be two ids, not {len(fields)}")
+        follower = self._id("follower", fields[0].strip())
+        author = self._id("followed", fields[1].strip())
+        check_not_self("follower", follower, author)
+        return follower, author
+
+    def _id(self, field: str, name: bytes) -> str:
+        """A checked id. Most ids come often, and checking costs more than remembering."""
+        found = self._checked.get(name)
+        if found is None:
+            try:
+                found = check_id(field, name.decode())
+            except UnicodeDecodeError:
+                text = ascii(name)[2:42]
+                raise InvalidArgument(f"{field} '{text}': must be valid UTF-8") from None
+            self._checked[name] = found
+        return found
+
+
+def lines_of(stream: io.BufferedReader) -> Iterator[bytes]:
+    """The lines of a file, which may be gzip. Raises `Corrupt` where that cannot be unpacked.
+
+    What is longer than a line may be comes as its beginning: memory has a bound, whatever is read.
+    """
+    if stream.peek(2)[:2] == _GZIP_BEGINS:
+        stream = io.BufferedReader(gzip.GzipFile(fileobj=stream))
+    number = 0
+    try:
+        while line := stream.readline(LINE_BYTES_MAX + 2):
+            yield line
+            number += 1
+            while not line.endswith(b"\n") and (line := stream.readline(LINE_BYTES_MAX)):
+                pass
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise Corrupt(f"behind line {number} the compressed file is damaged: {error}") from None
