@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import zmq
 import zmq.asyncio
@@ -81,27 +82,38 @@ class Sockets:
     def __init__(self) -> None:
         self._context = zmq.Context()
         self._async = zmq.asyncio.Context(self._context)
+        self._open: WeakSet[zmq.Socket[bytes] | zmq.asyncio.Socket] = WeakSet()
 
     def close(self) -> None:
-        """Closes every socket, waiting for unsent messages no longer than their linger."""
-        self._context.destroy(linger=_LINGER_MS)
+        """Closes every socket, waiting for unsent messages no longer than their linger.
+
+        ZeroMQ waits for all sockets of a context, and neither of the two views of ours knows those
+        of the other.
+        """
+        for socket in list(self._open):
+            socket.close(_LINGER_MS)
+        self._context.term()
 
     def server(self, address: str) -> Server:
-        return Server(_bounded(self._context.socket(zmq.ROUTER)), address)
+        return Server(self._bounded(self._context.socket(zmq.ROUTER)), address)
 
     def puller(self, address: str) -> Puller:
-        return Puller(_bounded(self._context.socket(zmq.PULL)), address)
+        return Puller(self._bounded(self._context.socket(zmq.PULL)), address)
 
     def async_server(self, address: str) -> AsyncServer:
-        return AsyncServer(_bounded(self._async.socket(zmq.ROUTER)), address)
+        return AsyncServer(self._bounded(self._async.socket(zmq.ROUTER)), address)
 
     def asker(self, address: str) -> Asker:
-        return Asker(self._async, address)
+        return Asker(self._bounded(self._async.socket(zmq.REQ)), address)
 
     def pusher(self, address: str) -> Pusher:
-        socket = _bounded(self._async.socket(zmq.PUSH))
+        socket = self._bounded(self._async.socket(zmq.PUSH))
         socket.connect(address)
         return Pusher(socket)
+
+    def _bounded(self, socket: AnySocket) -> AnySocket:
+        self._open.add(socket)
+        return _bounded(socket)
 
 
 def _bounded(socket: AnySocket) -> AnySocket:
@@ -185,8 +197,8 @@ class Asker:
     drops the answers to questions it has given up.
     """
 
-    def __init__(self, context: zmq.asyncio.Context, address: str) -> None:
-        self._socket = _bounded(context.socket(zmq.REQ))
+    def __init__(self, socket: zmq.asyncio.Socket, address: str) -> None:
+        self._socket = socket
         self._socket.set(zmq.REQ_RELAXED, 1)
         self._socket.set(zmq.REQ_CORRELATE, 1)
         self._socket.connect(address)
