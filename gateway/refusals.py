@@ -1,0 +1,137 @@
+"""The face of an error towards HTTP and GraphQL: its code, its sentence, when to ask again.
+
+What people sent wrong is told to them. What went wrong here is logged under a number, and people
+get the number only: a stack trace helps an attacker more than a caller.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from graphql import GraphQLError
+from sanic import Request
+from sanic.exceptions import SanicException
+from sanic.handlers import ErrorHandler
+from sanic.response import HTTPResponse
+
+from farm.errors import Corrupt, HarkError, Internal
+
+GRAPHQL_PATHS = ("/graphql", "/query")
+MESSAGE_CHARACTERS_MAX = 500  # of what echoes a query
+
+# What HTTP itself refuses, as (code, sentence).
+_BY_STATUS = {
+    400: ("INVALID_ARGUMENT", "the request is not valid HTTP"),
+    403: ("PERMISSION_DENIED", "the request is not allowed"),
+    404: ("NOT_FOUND", "there is nothing at this path; try /graphql, /metrics, /health or /ready"),
+    405: ("UNIMPLEMENTED", "this path does not take this method; the Allow header names those"),
+    408: ("DEADLINE_EXCEEDED", "the request took too long to arrive"),
+    413: ("RESOURCE_EXHAUSTED", "the request is too large; a body may have 64 KiB, a header 8 KiB"),
+    417: ("INVALID_ARGUMENT", "this value of the Expect header is unknown"),
+    503: ("UNAVAILABLE", "the answer took too long; ask again"),
+}
+
+
+class HttpRefusal(Exception):
+    """An answer other than 200, decided here."""
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = headers or {}
+
+
+class Incidents:
+    """Logs what should not have happened, each under an id that tells people nothing else.
+
+    The process's name is unique for its life, so a count is enough to make the id so.
+    """
+
+    def __init__(self, process_name: str) -> None:
+        self._process_name = process_name
+        self._numbers = itertools.count(1)
+
+    def report(self, error: BaseException) -> str:
+        """Logs the error; the sentence for whoever asked."""
+        incident = f"{self._process_name}-{next(self._numbers)}"
+        logging.getLogger("hark").error(
+            "internal error", exc_info=error, extra={"fields": {"incident": incident}}
+        )
+        return f"an internal error; the log tells more of it as {incident}"
+
+
+class JsonErrors(ErrorHandler):
+    """Every error of Sanic's and ours as JSON."""
+
+    def __init__(self, incidents: Incidents) -> None:
+        super().__init__()
+        self._incidents = incidents
+
+    def default(self, request: Request, exception: Exception) -> HTTPResponse:
+        match exception:
+            case HttpRefusal():
+                return refused(request.path, exception)
+            case HarkError() if not isinstance(exception, Internal | Corrupt):
+                status, code, message = exception.http_status, exception.name, exception.message
+                return refused(request.path, HttpRefusal(status, code, message))
+            case SanicException(status_code=status) if status in _BY_STATUS:
+                code, message = _BY_STATUS[status]
+                headers = {name: str(value) for name, value in exception.headers.items()}
+                return refused(request.path, HttpRefusal(status, code, message, headers))
+            case _:
+                sentence = self._incidents.report(exception)
+                return refused(request.path, HttpRefusal(500, "INTERNAL", sentence))
+
+
+def refused(path: str, refusal: HttpRefusal) -> HTTPResponse:
+    """The answer; GraphQL clients find it where they look for errors."""
+    if path in GRAPHQL_PATHS:
+        error = {"message": refusal.message, "extensions": {"code": refusal.code}}
+        body: dict[str, Any] = {"errors": [error]}
+    else:
+        body = {"error": {"code": refusal.code, "message": refusal.message}}
+    return HTTPResponse(
+        encoded(body),
+        status=refusal.status,
+        headers=dict(refusal.headers),
+        content_type="application/json",
+    )
+
+
+def encoded(value: Any) -> bytes:
+    """JSON in UTF-8. Half a surrogate pair, which a query may echo, has no UTF-8: then in ASCII."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def graphql_error(error: GraphQLError, incidents: Incidents) -> dict[str, Any]:
+    """An error inside an answer of GraphQL's, with the name of its gRPC code."""
+    cause: BaseException | None = error
+    while isinstance(cause, GraphQLError):
+        cause = cause.original_error
+    if cause is None:
+        code, message, retry_after_ms = "INVALID_ARGUMENT", error.message, 0
+    elif isinstance(cause, HarkError) and not isinstance(cause, Internal | Corrupt):
+        code, message, retry_after_ms = cause.name, cause.message, cause.retry_after_ms
+    else:
+        code = cause.name if isinstance(cause, HarkError) else "INTERNAL"
+        message, retry_after_ms = incidents.report(cause), 0
+    extensions: dict[str, Any] = {"code": code}
+    if retry_after_ms:
+        extensions["retryAfterMs"] = retry_after_ms
+    shown: dict[str, Any] = {"message": message[:MESSAGE_CHARACTERS_MAX]}
+    if error.locations:
+        shown["locations"] = [{"line": at.line, "column": at.column} for at in error.locations]
+    if error.path:
+        shown["path"] = error.path
+    return shown | {"extensions": extensions}

@@ -1,0 +1,170 @@
+"""The GraphQL interface: what can be asked, and the schema made of it.
+
+`gateway/schema.graphql` is the same interface as text; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+import strawberry
+from graphql import GraphQLError
+from strawberry import UNSET
+from strawberry.extensions import (
+    DisableIntrospection,
+    MaxTokensLimiter,
+    ParserCache,
+    ValidationCache,
+)
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext, Info
+
+from farm.client import FarmClient, StoreClient
+from farm.limits import INBOX_PAGE_DEFAULT, INBOX_PAGE_MAX
+from gateway.nodes import (
+    SCALARS,
+    Capacity,
+    Long,
+    Metrics,
+    Notification,
+    NotificationConnection,
+    Post,
+    Process,
+    UserConnection,
+    checked_id,
+    page_size,
+)
+
+TOKENS_MAX = 2_000  # of a document; parsing 100,000 aliases would take seconds
+DOCUMENTS_CACHED_MAX = 256
+DELIVERED_MAX = 100
+PEOPLE_PAGE_DEFAULT = 100
+PEOPLE_PAGE_MAX = 100
+
+
+class Context(NamedTuple):
+    """What resolvers ask."""
+
+    store: StoreClient
+    farm: FarmClient
+
+
+Asked = Info[Context, None]
+
+
+@strawberry.type
+class User:
+    id: strawberry.ID
+    unread: strawberry.Private[int]
+
+    @strawberry.field
+    async def followers(
+        self, info: Asked, first: int | None = PEOPLE_PAGE_DEFAULT, after: str | None = UNSET
+    ) -> UserConnection:
+        size = page_size(first, default=PEOPLE_PAGE_DEFAULT, most=PEOPLE_PAGE_MAX)
+        return UserConnection.of(
+            await info.context.store.followers(str(self.id), size, after or "")
+        )
+
+    @strawberry.field
+    async def following(
+        self, info: Asked, first: int | None = PEOPLE_PAGE_DEFAULT, after: str | None = UNSET
+    ) -> UserConnection:
+        size = page_size(first, default=PEOPLE_PAGE_DEFAULT, most=PEOPLE_PAGE_MAX)
+        return UserConnection.of(
+            await info.context.store.following(str(self.id), size, after or "")
+        )
+
+    @strawberry.field
+    def unread_count(self) -> Long:
+        return Long(self.unread)
+
+
+@strawberry.type
+class Query:
+    @strawberry.field(description="The newest 20, newest first.")  # type: ignore[untyped-decorator]
+    async def get_notifications(self, info: Asked, user_id: strawberry.ID) -> list[Notification]:
+        user = checked_id("userId", user_id)
+        page = await info.context.store.inbox(user, INBOX_PAGE_DEFAULT)
+        return [Notification.of(row) for row in page.notifications]
+
+    @strawberry.field
+    async def get_metrics(self, info: Asked) -> Metrics:
+        return Metrics.of(
+            *await asyncio.gather(info.context.store.stats(), info.context.farm.state())
+        )
+
+    @strawberry.field(  # type: ignore[untyped-decorator]
+        description="What was delivered, as text: the newest 100, oldest first."
+    )
+    async def notifications(self, info: Asked, user_id: str) -> list[str]:
+        user = checked_id("userId", user_id)
+        newest_first = await info.context.store.delivered(user, DELIVERED_MAX)
+        return [row.text for row in reversed(newest_first)]
+
+    @strawberry.field
+    async def inbox(
+        self,
+        info: Asked,
+        user_id: strawberry.ID,
+        first: int | None = INBOX_PAGE_DEFAULT,
+        after: str | None = UNSET,
+        unread_only: bool | None = False,  # noqa: FBT001, FBT002 - GraphQL calls by name
+    ) -> NotificationConnection:
+        user = checked_id("userId", user_id)
+        size = page_size(first, default=INBOX_PAGE_DEFAULT, most=INBOX_PAGE_MAX)
+        page = await info.context.store.inbox(
+            user, size, after or "", unread_only=bool(unread_only)
+        )
+        return NotificationConnection.of(page)
+
+    @strawberry.field
+    async def post(self, info: Asked, id: strawberry.ID) -> Post | None:  # noqa: A002
+        row = await info.context.store.post(checked_id("id", id))
+        return None if row is None else Post.of(row)
+
+    @strawberry.field
+    async def user(self, info: Asked, id: strawberry.ID) -> User | None:  # noqa: A002
+        row = await info.context.store.user(checked_id("id", id))
+        if row is None:
+            return None
+        return User(id=strawberry.ID(row.id), unread=row.unread)
+
+    @strawberry.field
+    async def capacity(self, info: Asked) -> Capacity | None:
+        return Capacity.of(
+            *await asyncio.gather(info.context.store.stats(), info.context.farm.state())
+        )
+
+    @strawberry.field
+    async def processes(self, info: Asked) -> list[Process] | None:
+        state = await info.context.farm.state()
+        return [Process.of(row) for row in state.processes]
+
+
+class Schema(strawberry.Schema):
+    """A schema that leaves its errors to whoever answers with them; the original logs each with a
+    stack trace, a mistyped query too.
+    """
+
+    def process_errors(
+        self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
+    ) -> None:
+        pass
+
+
+def make_schema(*, introspection: bool) -> Schema:
+    """The schema; without introspection it tells nobody what it has, nor suggests it."""
+    extensions: list[Any] = [
+        lambda: MaxTokensLimiter(TOKENS_MAX),
+        lambda: ParserCache(DOCUMENTS_CACHED_MAX),
+        lambda: ValidationCache(DOCUMENTS_CACHED_MAX),
+    ]
+    if not introspection:
+        extensions.append(DisableIntrospection)
+    return Schema(
+        query=Query,
+        extensions=extensions,
+        config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=not introspection),
+    )

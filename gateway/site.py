@@ -1,0 +1,152 @@
+"""The HTTP application: which path answers what, and from whom a browser may ask."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+from sanic import Request, Sanic
+from sanic.config import Config
+from sanic.response import BaseHTTPResponse, HTTPResponse
+
+from gateway.exposition import Exposition
+from gateway.graphql_http import JSON, GraphQL
+from gateway.pages import Pages
+from gateway.refusals import GRAPHQL_PATHS, HttpRefusal, Incidents, JsonErrors, encoded, refused
+
+BODY_BYTES_MAX = 64 * 1024
+REQUEST_WITHIN_S = 10  # a request that drips in slower is ended
+ANSWER_WITHIN_S = 30  # the client of the store gives up after 10
+IDLE_S = 75
+
+Site = Sanic[Config, SimpleNamespace]
+
+_READ = ("GET", "HEAD")
+
+
+def make_site(
+    graphql: GraphQL,
+    exposition: Exposition,
+    incidents: Incidents,
+    *,
+    allowed_origins: Collection[str],
+) -> Site:
+    """The application, for one process to serve."""
+    site = Sanic(
+        "hark", config=_config(), error_handler=JsonErrors(incidents), configure_logging=False
+    )
+    _guard(site, frozenset(origin.rstrip("/").lower() for origin in allowed_origins))
+    _add_graphql(site, graphql, Pages())
+    _add_state(site, exposition)
+    return site
+
+
+def _config() -> Config:
+    """No environment: what a process is told, it is told by the supervisor."""
+    return Config(
+        {
+            "ACCESS_LOG": False,
+            "AUTO_EXTEND": False,
+            "MOTD": False,
+            "REQUEST_MAX_SIZE": BODY_BYTES_MAX,
+            "REQUEST_TIMEOUT": REQUEST_WITHIN_S,
+            "RESPONSE_TIMEOUT": ANSWER_WITHIN_S,
+            "KEEP_ALIVE_TIMEOUT": IDLE_S,
+        },
+        env_prefix="",
+    )
+
+
+def _add_graphql(site: Site, graphql: GraphQL, pages: Pages) -> None:
+    async def answer(request: Request) -> HTTPResponse:
+        if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+            return pages.page()
+        return await graphql.answer(request)
+
+    async def file(request: Request, name: str) -> HTTPResponse:
+        return pages.file(name)
+
+    for path in GRAPHQL_PATHS:
+        site.add_route(answer, path, methods=("GET", "POST"), name=path.strip("/"))
+    site.add_route(file, "/graphiql/<name:str>", methods=_READ, name="file")
+
+
+def _add_state(site: Site, exposition: Exposition) -> None:
+    """What watches Hark asks these."""
+
+    async def metrics(request: Request) -> HTTPResponse:
+        accept = request.headers.get("accept", "")
+        if JSON in accept:
+            return await metrics_json(request)
+        body, media_type = await exposition.prometheus(accept)
+        return HTTPResponse(body, headers={"vary": "Accept"}, content_type=media_type)
+
+    async def metrics_json(request: Request) -> HTTPResponse:
+        body = encoded(await exposition.seed())
+        return HTTPResponse(body, headers={"vary": "Accept"}, content_type=JSON)
+
+    async def health(request: Request) -> HTTPResponse:
+        return HTTPResponse("OK", content_type="text/plain; charset=utf-8")
+
+    async def ready(request: Request) -> HTTPResponse:
+        missing = await exposition.missing()
+        body = {"ready": not missing, "not_ready": missing}
+        if not missing:
+            return HTTPResponse(encoded(body), content_type=JSON)
+        error = {"code": "UNAVAILABLE", "message": f"no answer from: {', '.join(missing)}"}
+        return HTTPResponse(encoded(body | {"error": error}), status=503, content_type=JSON)
+
+    site.add_route(metrics, "/metrics", methods=_READ)
+    site.add_route(metrics_json, "/metrics.json", methods=_READ)
+    site.add_route(health, "/health", methods=_READ)
+    site.add_route(ready, "/ready", methods=_READ)
+
+
+def _guard(site: Site, allowed: frozenset[str]) -> None:
+    """Lets pages of this site and of allowed ones ask, and no other page.
+
+    There are no accounts yet: without this, any page that somebody opens could read and write here
+    through their browser. Programs send no Origin and are not asked for one.
+    """
+
+    async def before(request: Request) -> HTTPResponse | None:
+        origin = request.headers.get("origin")
+        if origin is None:
+            return None
+        if not _is_friend(origin, request.headers.get("host", ""), allowed):
+            message = "pages of this origin may not ask here; --allowed-origin lets them"
+            return refused(request.path, HttpRefusal(403, "PERMISSION_DENIED", message))
+        if request.method == "OPTIONS":
+            return HTTPResponse(status=204, headers=_PREFLIGHT)
+        return None
+
+    async def after(request: Request, response: BaseHTTPResponse) -> None:
+        response.headers["x-content-type-options"] = "nosniff"
+        response.headers.setdefault("cache-control", "no-store")
+        origin = request.headers.get("origin", "")
+        if origin.lower() in allowed:
+            response.headers["access-control-allow-origin"] = origin
+            response.headers.add("vary", "Origin")
+
+    site.register_middleware(before, "request")
+    site.register_middleware(after, "response")
+
+
+_PREFLIGHT = {
+    "access-control-allow-methods": "GET, POST",
+    "access-control-allow-headers": "Accept, Content-Type",
+    "access-control-max-age": "600",
+}
+
+
+def _is_friend(origin: str, host: str, allowed: frozenset[str]) -> bool:
+    """Whether a page is ours or allowed. The host decides, for a proxy that ends TLS changes the
+    scheme.
+    """
+    if origin.lower() in allowed:
+        return True
+    try:
+        return bool(host) and urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False

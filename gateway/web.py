@@ -1,0 +1,149 @@
+"""The HTTP process: `python -m gateway.web`, started by the supervisor.
+
+Several share one port (SO_REUSEPORT); each has its own connections to the store. It serves whether
+or not the store does: a question waits a while for it and is then told that it does not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+
+import uvloop
+from sanic.application.state import ApplicationServerInfo
+from sanic.http.constants import HTTP
+from sanic.server import AsyncioServer
+from setproctitle import setproctitle
+
+from farm.client import FarmClient, StoreClient
+from farm.clock import Clock, SystemClock
+from farm.config import Child
+from farm.errors import StartError
+from farm.observe import ProcessMetrics, log, start_logging
+from farm.sockets import Addresses, Sockets, answer_pings
+from gateway.exposition import Exposition
+from gateway.graphql_http import GraphQL
+from gateway.refusals import Incidents
+from gateway.schema import Context, make_schema
+from gateway.site import Site, make_site
+
+BACKLOG_CONNECTIONS = 1_024
+DRAIN_S = 4.0  # for requests in flight; the supervisor gives the whole farm ten
+_LOOK_EVERY_S = 0.02
+
+
+def main() -> None:
+    child = Child.from_standard_input()
+    setproctitle(f"hark: web {child.number}")
+    clock = SystemClock()
+    start_logging(
+        f"web {child.number}",
+        clock,
+        log_format=child.settings.log_format,
+        log_level=child.settings.log_level,
+    )
+    try:
+        uvloop.run(serve(child, clock))
+    except StartError as error:
+        log(logging.ERROR, error.message)
+        sys.exit(error.exit_status)
+
+
+async def serve(child: Child, clock: Clock) -> None:
+    """Serves until SIGTERM, then ends what is in flight."""
+    stop = _stop_signal()
+    settings = child.settings
+    listener = listen(settings.host, settings.http_port)
+    sockets, addresses = Sockets(), Addresses(child.sockets)
+    store = StoreClient(
+        sockets, addresses,
+        name=child.name, readers=settings.readers, clock=clock, metrics=ProcessMetrics(),
+    )  # fmt: skip
+    farm = FarmClient(sockets, addresses)
+    incidents = Incidents(child.name)
+    schema = make_schema(introspection=not settings.no_introspection)
+    site = make_site(
+        GraphQL(schema, Context(store, farm), incidents),
+        Exposition(store, farm, clock),
+        incidents,
+        allowed_origins=settings.allowed_origin,
+    )
+    server = await _start(site, listener)
+    control = sockets.async_server(addresses.control("web", child.number))
+    pings = asyncio.create_task(answer_pings(control, lambda: {"serving": not stop.is_set()}))
+    log(logging.INFO, "serving", http=f"{settings.host}:{settings.http_port}")
+    await stop.wait()
+    await _drain(site, server, clock)
+    pings.cancel()
+    store.close()
+    farm.close()
+    sockets.close()
+    log(logging.INFO, "ended")
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set by SIGTERM. The supervisor answers the terminal's SIGINT for all of its children."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return stop
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the port that all web processes share. Raises `StartError`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise StartError(
+            f"{host}:{port}: cannot listen there ({error.strerror}); "
+            "choose another --host or --http-port"
+        ) from error
+    return listener
+
+
+async def _start(site: Site, listener: socket.socket) -> AsyncioServer:
+    """Starts Sanic in this process alone; the manager of several is the supervisor, not Sanic's.
+
+    It begins to accept only when the application is ready to answer.
+    """
+    server = await site.create_server(
+        sock=listener,
+        backlog=BACKLOG_CONNECTIONS,
+        access_log=False,
+        asyncio_server_kwargs={"start_serving": False},
+    )
+    assert server is not None
+    # Only its own manager says so to Sanic, which otherwise sends an empty Alt-Svc header.
+    site.state.server_info.append(ApplicationServerInfo(settings={"version": HTTP.VERSION_1}))
+    # Sanic leaves these without types.
+    await server.startup()  # type: ignore[no-untyped-call]
+    await server.start_serving()  # type: ignore[no-untyped-call]
+    return server
+
+
+async def _drain(site: Site, server: AsyncioServer, clock: Clock) -> None:
+    """Takes no new connections, ends those that are idle, and waits for requests in flight."""
+    log(logging.INFO, "draining")
+    closed = server.close()  # type: ignore[no-untyped-call]
+    site.config.KEEP_ALIVE = False
+    end_s = clock.monotonic_s() + DRAIN_S
+    while server.connections and clock.monotonic_s() < end_s:
+        for connection in list(server.connections):
+            connection.close_if_idle()
+        await asyncio.sleep(_LOOK_EVERY_S)
+    for connection in list(server.connections):
+        connection.abort()
+    await closed
+
+
+if __name__ == "__main__":
+    main()
