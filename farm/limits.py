@@ -34,7 +34,7 @@ def check_id(field: str, value: str) -> str:
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise InvalidArgument(f"{field} '{ascii(value)[1:41]}': must be valid UTF-8") from None
+        raise InvalidArgument(f"{field} '{ascii(value)[1:-1][:40]}': must be valid UTF-8") from None
     if not 1 <= size <= ID_BYTES_MAX:
         raise InvalidArgument(
             f"{field}: is {size} bytes long; must be 1 to {ID_BYTES_MAX} bytes of UTF-8"
