@@ -10,13 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from farm import wire
 from farm.clock import Clock
-from farm.errors import HarkError, Internal, ResourceExhausted, Unavailable
+from farm.errors import (
+    HarkError,
+    Internal,
+    InvalidArgument,
+    ResourceExhausted,
+    Unavailable,
+    from_code,
+)
 from farm.limits import check_content, check_created_at, check_id, check_not_self
 from farm.observe import ProcessMetrics
 from farm.sockets import Addresses, Asker, Sockets
@@ -28,7 +35,17 @@ BATCH_OPERATIONS_MAX = 4_096
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 WAITING_OPERATIONS_MAX = 100_000
 
-_Waiting = tuple[Sequence[Any], int, "asyncio.Future[Any]"]
+# Operations that stay together, their size in bytes, and where their results go.
+_Waiting = tuple[Sequence[Sequence[Any]], int, "asyncio.Future[Sequence[Any]]"]
+
+
+class NewPost(NamedTuple):
+    """A post to publish, as `StoreClient.publish` takes it."""
+
+    post_id: str
+    author_id: str
+    content: str
+    created_at_us: int | None
 
 
 class Lane:
@@ -40,12 +57,13 @@ class Lane:
         self._client = client
         self._requests = itertools.count(1)
         self._waiting: deque[_Waiting] = deque()
+        self._operations_waiting = 0
         self._wake = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"lane {kind.name.lower()}")
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return self._operations_waiting
 
     def close(self) -> None:
         self._task.cancel()
@@ -53,15 +71,21 @@ class Lane:
 
     async def call(self, operation: Sequence[Any], size: int = 64) -> Any:
         """What the operation answered; raises what it refused with. `size` in bytes, roughly."""
-        if len(self._waiting) >= WAITING_OPERATIONS_MAX:
+        return wire.value_of((await self.call_many((operation,), size))[0])
+
+    async def call_many(self, operations: Sequence[Sequence[Any]], size: int) -> Sequence[Any]:
+        """The results of operations that travel in one request, for `wire.value_of`."""
+        if self._operations_waiting >= WAITING_OPERATIONS_MAX:
             raise ResourceExhausted(
                 f"{WAITING_OPERATIONS_MAX} requests wait here already; ask again later",
                 retry_after_ms=1_000,
             )
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append((operation, size, future))
+        self._waiting.append((operations, size, future))
+        self._operations_waiting += len(operations)
         self._wake.set()
-        return wire.value_of(await future)
+        results: Sequence[Any] = await future
+        return results
 
     async def _run(self) -> None:
         while True:
@@ -72,11 +96,13 @@ class Lane:
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
-        bytes_left = BATCH_BYTES_MAX
-        while self._waiting and bytes_left > 0 and len(batch) < BATCH_OPERATIONS_MAX:
+        operations_left, bytes_left = BATCH_OPERATIONS_MAX, BATCH_BYTES_MAX
+        while self._waiting and bytes_left > 0 and operations_left > 0:
             entry = self._waiting.popleft()
+            self._operations_waiting -= len(entry[0])
             if not entry[2].cancelled():
                 batch.append(entry)
+                operations_left -= len(entry[0])
                 bytes_left -= entry[1]
         if not self._waiting:
             self._wake.clear()
@@ -84,15 +110,22 @@ class Lane:
 
     async def _settle(self, batch: list[_Waiting]) -> None:
         """Asks for all of them and hands out the answers, or to each the same error."""
+        operations = [operation for together, _, _ in batch for operation in together]
         try:
-            results = await self._ask([operation for operation, _, _ in batch])
-            if len(results) != len(batch):
-                raise Internal(f"{len(batch)} operations got {len(results)} results")
+            results = await self._ask(operations)
+            if len(results) != len(operations):
+                raise Internal(f"{len(operations)} operations got {len(results)} results")
         except HarkError as error:
-            results = [wire.failed(error)] * len(batch)
-        for (_, _, future), result in zip(batch, results, strict=True):
+            results = [wire.failed(error)] * len(operations)
+        except (ValueError, OverflowError) as error:
+            # What cannot be packed or unpacked must not end the lane for all who come after.
+            results = [wire.failed(Internal(f"not to be sent: {error}"))] * len(operations)
+        start = 0
+        for together, _, future in batch:
+            end = start + len(together)
             if not future.done():
-                future.set_result(result)
+                future.set_result(results[start:end])
+            start = end
 
     async def _ask(self, operations: list[Sequence[Any]]) -> list[Any]:
         """The results. The same request is asked again, under its id, until `GIVE_UP_S`."""
@@ -181,6 +214,27 @@ class StoreClient:
         finally:
             self._metrics.posts_published.labels(outcome).inc()
             self._metrics.publish_duration.observe(self._clock.monotonic_s() - started_s)
+
+    async def publish_many(self, posts: Sequence[NewPost]) -> list[wire.Published | HarkError]:
+        """Publishes posts in one commit. Each has its own outcome, in order: what `publish` would
+        return, or raise. Raises `Unavailable` where nobody answered for any of them.
+        """
+        started_s = self._clock.monotonic_s()
+        now_us = self._clock.wall_us()
+        checked = [_checked(post, now_us) for post in posts]
+        operations = [one for one in checked if not isinstance(one, HarkError)]
+        size = sum(len(post.content) + 256 for post in posts)
+        answers = await self._writes.call_many(operations, size) if operations else ()
+        if answers and all(answer[0] == Unavailable.code for answer in answers):
+            raise from_code(*answers[0])
+        waiting = iter(answers)
+        outcomes = [
+            one if isinstance(one, HarkError) else _outcome(next(waiting)) for one in checked
+        ]
+        for name, count in Counter(map(_metric_of, outcomes)).items():
+            self._metrics.posts_published.labels(name).inc(count)
+        self._metrics.publish_duration.observe(self._clock.monotonic_s() - started_s)
+        return outcomes
 
     async def post(self, post_id: str) -> wire.Post | None:
         """The post with its ledger, or None."""
@@ -275,6 +329,29 @@ class StoreClient:
     async def session_died(self, session: str) -> None:
         """Tells the store that a worker died with its leases."""
         await self._write(Op.SESSION_DIED, session)
+
+
+def _checked(post: NewPost, now_us: int) -> tuple[Any, ...] | HarkError:
+    """The operation that publishes it, or why it cannot be."""
+    post_id, author_id, content, created_at_us = post
+    try:
+        check_id("post_id", post_id)
+        check_id("author_id", author_id)
+        check_content("content", content)
+        time_us = now_us if created_at_us is None else check_created_at("created_at", created_at_us)
+    except InvalidArgument as refusal:
+        return refusal
+    return (Op.PUBLISH, post_id, author_id, content, time_us, True)
+
+
+def _outcome(answer: Sequence[Any]) -> wire.Published | HarkError:
+    return wire.Published(*answer[1]) if answer[0] == 0 else from_code(*answer)
+
+
+def _metric_of(outcome: wire.Published | HarkError) -> str:
+    if isinstance(outcome, HarkError):
+        return outcome.name.lower()
+    return "duplicate" if outcome.duplicate else "ok"
 
 
 class FarmClient:

@@ -1,0 +1,175 @@
+"""The gRPC process: `python -m gateway.grpc_server`, started by the supervisor.
+
+Several share one port (SO_REUSEPORT); each has its own connections to the store. It serves whether
+or not the store does: calls wait a while for it and are then told that it does not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import grpc
+import uvloop
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from setproctitle import setproctitle
+
+from farm.client import FarmClient, StoreClient
+from farm.clock import Clock, SystemClock
+from farm.config import Child
+from farm.errors import StartError
+from farm.observe import ProcessMetrics, log, start_logging
+from farm.sockets import Addresses, Sockets, answer_pings
+from gateway.calls import Calls, Service
+from gateway.compat import NotificationService, PostService
+from gateway.graph import SocialGraphService
+from gateway.inbox import InboxService
+from gateway.operations import OperationsService
+from gateway.publisher import PublisherService
+from gateway.values import PostIds
+
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+STREAMS_PER_CONNECTION_MAX = 2_048
+METADATA_BYTES_MAX = 16 * 1024
+DRAIN_S = 4.0  # for calls in flight; the supervisor gives the whole farm ten
+LAST_ANSWERS_S = 0.25  # for answers that are made but not yet on the wire
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 1),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION_MAX),
+    ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+)
+# Clients ask for this name first. Its messages are those of v1alpha, the only one the library has.
+_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+
+
+def main() -> None:
+    child = Child.from_standard_input()
+    setproctitle(f"hark: gateway {child.number}")
+    clock = SystemClock()
+    start_logging(
+        f"gateway {child.number}",
+        clock,
+        log_format=child.settings.log_format,
+        log_level=child.settings.log_level,
+    )
+    try:
+        uvloop.run(serve(child, clock, Random()))
+    except StartError as error:
+        log(logging.ERROR, error.message)
+        sys.exit(error.exit_status)
+
+
+async def serve(child: Child, clock: Clock, chance: Random) -> None:
+    """Serves until SIGTERM, then ends what is in flight."""
+    stop = _stop_signal()
+    sockets, addresses = Sockets(), Addresses(child.sockets)
+    store = StoreClient(
+        sockets, addresses,
+        name=child.name, readers=child.settings.readers, clock=clock, metrics=ProcessMetrics(),
+    )  # fmt: skip
+    farm = FarmClient(sockets, addresses)
+    calls, checks = Calls(chance), health.aio.HealthServicer()
+    server = grpc.aio.server(options=_OPTIONS)
+    await _add(server, calls, checks, _services(store, farm, PostIds(clock, chance)))
+    address = _listen(server, child.settings.host, child.settings.grpc_port)
+    await server.start()
+    control = sockets.async_server(addresses.control("gateway", child.number))
+    pings = asyncio.create_task(answer_pings(control, lambda: {"serving": not stop.is_set()}))
+    log(logging.INFO, "serving", grpc=address)
+    await stop.wait()
+    await _drain(server, calls, checks)
+    pings.cancel()
+    store.close()
+    farm.close()
+    sockets.close()
+    log(logging.INFO, "ended")
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set by SIGTERM. The supervisor answers the terminal's SIGINT for all of its children."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return stop
+
+
+def _services(store: StoreClient, farm: FarmClient, post_ids: PostIds) -> list[Service]:
+    """All that is offered. gRPC looks them through in this order at every call."""
+    return [
+        PublisherService(store, post_ids).service(),
+        NotificationService(store, post_ids).service(),
+        PostService(store, post_ids).service(),
+        SocialGraphService(store).service(),
+        InboxService(store).service(),
+        OperationsService(store, farm).service(),
+    ]
+
+
+async def _add(
+    server: grpc.aio.Server,
+    calls: Calls,
+    checks: health.aio.HealthServicer,
+    services: Sequence[Service],
+) -> None:
+    """The services, the health of each, and reflection of them all."""
+    server.add_generic_rpc_handlers([calls.handlers(service) for service in services])
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    names = [service.descriptor.full_name for service in services]
+    for name in (*names, health.SERVICE_NAME):
+        await checks.set(name, HealthCheckResponse.SERVING)
+    listed = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflected = reflection.aio.ReflectionServicer(listed)
+    server.add_generic_rpc_handlers(
+        [_reflection(name, reflected) for name in (_REFLECTION_V1, reflection.SERVICE_NAME)]
+    )
+
+
+def _reflection(name: str, reflected: Any) -> grpc.GenericRpcHandler:
+    handler = grpc.stream_stream_rpc_method_handler(
+        reflected.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
+
+
+def _listen(server: grpc.aio.Server, host: str, port: int) -> str:
+    """Raises `StartError` where the port is not to be had."""
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        bound = server.add_insecure_port(address)
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        raise StartError(f"{address}: cannot listen there; choose another --host or --grpc-port")
+    return address
+
+
+async def _drain(server: grpc.aio.Server, calls: Calls, checks: health.aio.HealthServicer) -> None:
+    """Says so first, takes no new calls, and waits for those in flight.
+
+    A watcher of the health or a reader of the reflection may stay for ever: they are not waited
+    for.
+    """
+    log(logging.INFO, "draining")
+    await checks.enter_graceful_shutdown()
+    stopping = asyncio.create_task(server.stop(DRAIN_S))
+    idle = asyncio.create_task(calls.idle())
+    await asyncio.wait((stopping, idle), return_when=asyncio.FIRST_COMPLETED)
+    idle.cancel()
+    await server.stop(LAST_ANSWERS_S)
+    await stopping
+
+
+if __name__ == "__main__":
+    main()
