@@ -14,14 +14,16 @@ from typing import Any
 
 from graphql import GraphQLError
 from sanic import Request
-from sanic.exceptions import SanicException
+from sanic.exceptions import PayloadTooLarge, SanicException
 from sanic.handlers import ErrorHandler
+from sanic.http import Http
 from sanic.response import HTTPResponse
 
 from farm.errors import Corrupt, HarkError, Internal
 
 GRAPHQL_PATHS = ("/graphql", "/query")
 MESSAGE_CHARACTERS_MAX = 500  # of what echoes a query
+THROWN_AWAY_BYTES_MAX = 32 * 1024 * 1024
 
 # What HTTP itself refuses, as (code, sentence).
 _BY_STATUS = {
@@ -83,12 +85,26 @@ class JsonErrors(ErrorHandler):
                 status, code, message = exception.http_status, exception.name, exception.message
                 return refused(request.path, HttpRefusal(status, code, message))
             case SanicException(status_code=status) if status in _BY_STATUS:
+                if isinstance(exception, PayloadTooLarge):
+                    _take_the_rest(request)
                 code, message = _BY_STATUS[status]
                 headers = {name: str(value) for name, value in exception.headers.items()}
                 return refused(request.path, HttpRefusal(status, code, message, headers))
             case _:
                 sentence = self._incidents.report(exception)
                 return refused(request.path, HttpRefusal(500, "INTERNAL", sentence))
+
+
+def _take_the_rest(request: Request) -> None:
+    """Lets Sanic read on past its limit, to throw it away, and close the connection then.
+
+    Closing with bytes unread resets the connection, and a client that still sends never sees the
+    answer. Whoever sends even more than this is reset.
+    """
+    if isinstance(request.stream, Http):
+        request.stream.keep_alive = False
+        request.stream.request_max_size = THROWN_AWAY_BYTES_MAX
+        request.stream.protocol.request_max_size = THROWN_AWAY_BYTES_MAX
 
 
 def refused(path: str, refusal: HttpRefusal) -> HTTPResponse:
