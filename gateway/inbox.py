@@ -53,7 +53,7 @@ def _notification(one: wire.Notification) -> hark_pb2.Notification:
         user_id=one.user_id,
         post_id=one.post_id,
         author_id=one.author_id,
-        content=one.content,
+        content=one.text,
         created_at=timestamp(one.created_at_us),
         read=one.read,
         status=_STATUS[one.state.name],
