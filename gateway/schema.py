@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import strawberry
-from graphql import GraphQLError
+from graphql import GraphQLError, OperationDefinitionNode
 from strawberry import UNSET
 from strawberry.extensions import (
     DisableIntrospection,
     MaxTokensLimiter,
     ParserCache,
+    SchemaExtension,
     ValidationCache,
 )
 from strawberry.schema.config import StrawberryConfig
@@ -143,6 +145,19 @@ class Query:
         return [Process.of(row) for row in state.processes]
 
 
+class NamedOperation(SchemaExtension):
+    """Refuses to choose among several operations; Strawberry would run the first."""
+
+    def on_parse(self) -> Iterator[None]:
+        yield
+        asked = self.execution_context
+        named = asked._provided_operation_name  # noqa: SLF001 - else it tells the one it chose
+        if named is None and asked.graphql_document is not None:
+            definitions = asked.graphql_document.definitions
+            if sum(isinstance(one, OperationDefinitionNode) for one in definitions) > 1:
+                raise GraphQLError("operationName: must name one of the query's operations")
+
+
 class Schema(strawberry.Schema):
     """A schema that leaves its errors to whoever answers with them; the original logs each with a
     stack trace, a mistyped query too.
@@ -157,6 +172,7 @@ class Schema(strawberry.Schema):
 def make_schema(*, introspection: bool) -> Schema:
     """The schema; without introspection it tells nobody what it has, nor suggests it."""
     extensions: list[Any] = [
+        NamedOperation,
         lambda: MaxTokensLimiter(TOKENS_MAX),
         lambda: ParserCache(DOCUMENTS_CACHED_MAX),
         lambda: ValidationCache(DOCUMENTS_CACHED_MAX),

@@ -1,0 +1,208 @@
+"""What the web process refuses, and how it says so."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import Any
+
+import pytest
+
+from tests.web.conftest import ALLOWED_ORIGIN, StartWeb
+from tests.web.web_process import JSON, Reply, WebProcess, ask, run
+
+pytestmark = pytest.mark.process
+
+TYPENAME = b'{"query":"{ __typename }"}'
+
+
+def _error(reply: Reply) -> tuple[str, str]:
+    """The code and the sentence; GraphQL has its own place for them."""
+    assert reply.headers["content-type"] == "application/json"
+    body = reply.json
+    if "error" in body:
+        return body["error"]["code"], body["error"]["message"]
+    (error,) = body["errors"]
+    return error["extensions"]["code"], error["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "says"),
+    [
+        (TYPENAME, {"content-type": "text/plain"}, 415, "Content-Type"),
+        (TYPENAME, {"content-type": "application/x-www-form-urlencoded"}, 415, "Content-Type"),
+        (TYPENAME, {"content-type": "multipart/form-data; boundary=x"}, 415, "Content-Type"),
+        (TYPENAME, {"content-type": "application/json; charset=utf-16"}, 415, "UTF-8"),
+        (b"", JSON, 400, "JSON"),
+        (b"{", JSON, 400, "JSON"),
+        (b"\xff\xfe{}", JSON, 400, "UTF-8"),
+        (b'{"query":"{ __typename }","variables":{"a":NaN}}', JSON, 400, "JSON"),
+        (b"[" * 60_000, JSON, 400, "JSON"),
+        (b"1" * 5_000, JSON, 400, "JSON"),
+        (b'"text"', JSON, 400, "object"),
+        (b"{}", JSON, 400, "query"),
+        (b'{"query":7}', JSON, 400, "query"),
+        (b'{"query":" "}', JSON, 400, "query"),
+        (b'{"query":"{ __typename }","variables":[]}', JSON, 400, "variables"),
+        (b'{"query":"{ __typename }","operationName":1}', JSON, 400, "operationName"),
+        (b'{"query":"query a { __typename }","operationName":"b"}', JSON, 400, "operationName"),
+        (b"[" + b",".join([TYPENAME] * 1_000) + b"]", JSON, 400, "batch"),
+        (b'{"query":"subscription { a }"}', JSON, 400, "WebSocket"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/graphql", "/query"])
+def test_body_that_is_no_question(
+    web: WebProcess, path: str, body: bytes, headers: dict[str, str], status: int, says: str
+) -> None:
+    reply = ask(web.address, path, method="POST", body=body, headers=headers)
+    assert reply.status == status
+    code, message = _error(reply)
+    assert code == "INVALID_ARGUMENT"
+    assert says in message
+
+
+@pytest.mark.parametrize("size", [65_537, 1_700_000, 20_000_000])
+def test_body_that_is_too_large(web: WebProcess, size: int) -> None:
+    body = TYPENAME[:-1] + b" " * (size - len(TYPENAME)) + b"}"
+    reply = ask(web.address, "/graphql", method="POST", body=body, headers=JSON)
+    assert reply.status == 413
+    assert _error(reply)[0] == "RESOURCE_EXHAUSTED"
+
+
+def test_largest_body_is_taken(web: WebProcess) -> None:
+    body = TYPENAME[:-1] + b" " * (65_536 - len(TYPENAME)) + b"}"
+    assert ask(web.address, "/graphql", method="POST", body=body, headers=JSON).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/", 404, "NOT_FOUND"),
+        ("GET", "/nothing/here", 404, "NOT_FOUND"),
+        ("GET", "/graphiql/../../pyproject.toml", 404, "NOT_FOUND"),
+        ("GET", "/graphiql/page.jsx", 404, "NOT_FOUND"),
+        ("GET", "/graphiql/%2e%2e%2fschema.py", 404, "NOT_FOUND"),
+        ("PUT", "/graphql", 405, "UNIMPLEMENTED"),
+        ("DELETE", "/query", 405, "UNIMPLEMENTED"),
+        ("POST", "/metrics", 405, "UNIMPLEMENTED"),
+        ("POST", "/health", 405, "UNIMPLEMENTED"),
+        ("OPTIONS", "/graphql", 405, "UNIMPLEMENTED"),
+        ("GET", "/graphql", 400, "INVALID_ARGUMENT"),
+        ("GET", "/graphql?query=", 400, "INVALID_ARGUMENT"),
+        ("GET", "/graphql?query=%7B__typename%7D&variables=%5B", 400, "INVALID_ARGUMENT"),
+        ("GET", "/graphql?query=%FF", 400, "INVALID_ARGUMENT"),
+        ("GET", "/graphql?" + "a=1&" * 20, 400, "INVALID_ARGUMENT"),
+        ("GET", "/graphql?query=mutation%7Ba%7D", 405, "UNIMPLEMENTED"),
+        ("GET", "/graphql?query=" + "x" * 10_000, 413, "RESOURCE_EXHAUSTED"),
+    ],
+)
+def test_path_and_method(web: WebProcess, method: str, path: str, status: int, code: str) -> None:
+    reply = ask(web.address, path, method=method)
+    assert reply.status == status
+    assert _error(reply)[0] == code
+    if status == 405:
+        assert reply.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"GET /health HTTP/9.9\r\n\r\n",
+        b"POST /graphql HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"POST /graphql HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST /graphql HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /graphql HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /\xff HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_bytes_that_are_no_request(web: WebProcess, raw: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", web.port), 10) as connection:
+        connection.sendall(raw)
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"INVALID_ARGUMENT" in body
+    assert b"Traceback" not in body
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("{ nothing }", "nothing"),
+        ("query a { __typename } query b { __typename }", "operationName"),
+        ("{ getNotifications { id } }", "userId"),
+        ("{ getNotifications(userId: ", "Syntax Error"),
+        ('{ getNotifications(userId: "") { id } }', "userId"),
+        ('{ notifications(userId: "") }', "userId"),
+        ('{ getNotifications(userId: "\\u0000") { id } }', "userId"),
+        ('{ getNotifications(userId: "' + "x" * 129 + '") { id } }', "129 bytes"),
+        ('{ inbox(userId: "a", first: 0) { liveCursor } }', "first 0"),
+        ('{ inbox(userId: "a", first: -1) { liveCursor } }', "first -1"),
+        ('{ inbox(userId: "a", first: 101) { liveCursor } }', "first 101"),
+        ('{ inbox(userId: "a", first: 1000000000) { liveCursor } }', "first 1000000000"),
+        ('{ inbox(userId: "a", first: 99999999999) { liveCursor } }', "Int"),
+        ('{ post(id: "") { id } }', "id"),
+        ("{" + "a{" * 5_000 + "}" * 5_000 + "}", "nested"),
+        ("{" + " ".join(f"a{n}:__typename" for n in range(3_000)) + "}", "tokens"),
+        ("{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }", "itself"),
+        ("{__schema{types{fields{type{fields{type{fields{type{name}}}}}}}}}", "depth"),
+    ],
+)
+def test_query_that_is_wrong(web: WebProcess, query: str, says: str) -> None:
+    began = time.monotonic()
+    answer = run(web.address, query)
+    assert time.monotonic() - began < 2  # generous: a parser without a limit took seconds
+    assert answer.get("data") in (None, {"post": None})
+    assert {error["extensions"]["code"] for error in answer["errors"]} == {"INVALID_ARGUMENT"}
+    assert says in answer["errors"][0]["message"]
+    assert len(json.dumps(answer)) < 60_000
+
+
+@pytest.mark.parametrize("value", ["\ud800", ["\ud800"], {"a": 1}, None, 1.5, True])
+def test_variable_that_is_wrong(web: WebProcess, value: Any) -> None:
+    answer = run(web.address, "query($u: ID!) { getNotifications(userId: $u) { id } }", u=value)
+    assert [error["extensions"]["code"] for error in answer["errors"]] == ["INVALID_ARGUMENT"]
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/query", "/metrics.json", "/health"])
+@pytest.mark.parametrize("origin", ["https://elsewhere.example", "null", "http://[", ""])
+def test_page_of_another_site_is_refused(web: WebProcess, path: str, origin: str) -> None:
+    reply = ask(web.address, path, headers={"origin": origin})
+    assert reply.status == 403
+    assert _error(reply)[0] == "PERMISSION_DENIED"
+    assert "access-control-allow-origin" not in reply.headers
+
+
+def test_page_of_this_site_may_ask(web: WebProcess) -> None:
+    headers = JSON | {"origin": f"http://{web.address}"}
+    reply = ask(web.address, "/graphql", method="POST", body=TYPENAME, headers=headers)
+    assert reply.json == {"data": {"__typename": "Query"}}
+
+
+def test_page_of_an_allowed_site_may_ask(web: WebProcess) -> None:
+    headers = {"origin": ALLOWED_ORIGIN, "access-control-request-method": "POST"}
+    preflight = ask(web.address, "/graphql", method="OPTIONS", headers=headers)
+    assert preflight.status == 204
+    assert preflight.headers["access-control-allow-origin"] == ALLOWED_ORIGIN
+    assert "content-type" in preflight.headers["access-control-allow-headers"].lower()
+    headers = JSON | {"origin": ALLOWED_ORIGIN}
+    reply = ask(web.address, "/graphql", method="POST", body=TYPENAME, headers=headers)
+    assert reply.status == 200
+    assert reply.headers["access-control-allow-origin"] == ALLOWED_ORIGIN
+    assert reply.headers["vary"] == "Origin"
+
+
+def test_unavailable_store_is_said_so(web: WebProcess) -> None:
+    answer = run(web.address, '{ getNotifications(userId: "user1") { id } }')
+    (error,) = answer["errors"]
+    assert error["extensions"]["code"] == "UNAVAILABLE"
+    assert error["path"] == ["getNotifications"]
+    assert answer["data"] is None
+
+
+def test_introspection_can_be_refused(start_web: StartWeb) -> None:
+    web = start_web(no_introspection=True).wait_serving()
+    answer = run(web.address, "{ __schema { queryType { name } } }")
+    assert "introspection" in answer["errors"][0]["message"]
+    assert "Did you mean" not in json.dumps(run(web.address, "{ getMetric }"))

@@ -1,0 +1,136 @@
+"""One web process by itself, without a store: what it says of bad requests needs none."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from farm.config import Child, Settings
+from tests.farm_process import ROOT, wait_until
+
+JSON = {"content-type": "application/json"}
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def ask(
+    address: str,
+    path: str,
+    *,
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """One request, whatever the status of its answer."""
+    request = urllib.request.Request(
+        f"http://{address}{path}", data=body, headers=dict(headers or {}), method=method
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=15) as answer:
+            return Reply(answer.status, _lower(answer.headers), answer.read())
+    except urllib.error.HTTPError as answer:
+        with answer:
+            return Reply(answer.code, _lower(answer.headers), answer.read())
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def run(address: str, query: str, path: str = "/graphql", **variables: Any) -> Any:
+    """What GraphQL answers."""
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    reply = ask(address, path, method="POST", body=body, headers=JSON)
+    assert reply.status == 200, reply
+    return reply.json
+
+
+def data(address: str, query: str, path: str = "/graphql", **variables: Any) -> Any:
+    """The data of an answer without errors."""
+    answer = run(address, query, path, **variables)
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+class WebProcess:
+    """`python -m gateway.web` as the supervisor starts it."""
+
+    def __init__(self, directory: Path, *, number: int = 1, port: int = 0, **settings: Any) -> None:
+        self._port = _Port(port)
+        self.address = f"127.0.0.1:{self._port.number}"
+        sockets, metrics = directory / "sockets", directory / "metrics"
+        sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+        metrics.mkdir(exist_ok=True)
+        self.child = Child(
+            role="web",
+            number=number,
+            name=f"web-{number}-1-test",
+            sockets=str(sockets),
+            settings=Settings(http_port=self._port.number, log_format="text", **settings),
+        )
+        self.log_path = directory / f"web-{number}.log"
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gateway.web"],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
+            )
+        assert self.process.stdin is not None
+        with self.process.stdin as told:
+            told.write(self.child.to_json().encode())
+
+    @property
+    def port(self) -> int:
+        return self._port.number
+
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def wait_serving(self) -> WebProcess:
+        wait_until(lambda: "serving" in self.log() or self.process.poll() is not None, 20)
+        assert self.process.poll() is None, self.log()
+        return self
+
+    def wait(self) -> int:
+        return self.process.wait(10)
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.wait()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait(5)
+        self._port.close()
+
+
+class _Port:
+    """A free port, kept from others by a bound socket that does not listen."""
+
+    def __init__(self, number: int) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._socket.bind(("127.0.0.1", number))
+        self.number: int = self._socket.getsockname()[1]
+
+    def close(self) -> None:
+        self._socket.close()
