@@ -30,6 +30,7 @@ from farm.sockets import Addresses, Asker, Sockets
 from farm.wire import Kind, Op, Query
 
 ASK_TIMEOUT_S = 1.0  # then the same request is asked again
+GATHER_S = 0.001  # from one request to the next, while several callers come at a time
 GIVE_UP_S = 10.0  # then whoever is in it is told "unknown"
 BATCH_OPERATIONS_MAX = 4_096
 BATCH_BYTES_MAX = 8 * 1024 * 1024
@@ -49,12 +50,18 @@ class NewPost(NamedTuple):
 
 
 class Lane:
-    """One request in flight to one server; what comes meanwhile is the next one."""
+    """One request in flight to one server; what comes meanwhile is the next one.
 
-    def __init__(self, asker: Asker, kind: Kind, client: str) -> None:
+    A store that answers at once would get a request from each caller of a crowd, and sending those
+    costs this process more than all else it does for them. So after a batch of several the next
+    one gathers for a moment; a caller who comes alone never waits.
+    """
+
+    def __init__(self, asker: Asker, kind: Kind, client: str, clock: Clock) -> None:
         self._asker = asker
         self._kind = kind
         self._client = client
+        self._clock = clock
         self._requests = itertools.count(1)
         self._waiting: deque[_Waiting] = deque()
         self._operations_waiting = 0
@@ -88,11 +95,17 @@ class Lane:
         return results
 
     async def _run(self) -> None:
+        before = 0
         while True:
             await self._wake.wait()
+            started_s = self._clock.monotonic_s()
             batch = self._next_batch()
             if batch:
                 await self._settle(batch)
+            gather_s = started_s + GATHER_S - self._clock.monotonic_s()
+            if len(batch) + before > 2 and gather_s > 0:
+                await asyncio.sleep(gather_s)
+            before = len(batch)
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -157,9 +170,9 @@ class StoreClient:
     ) -> None:
         self._clock = clock
         self._metrics = metrics
-        self._writes = Lane(sockets.asker(addresses.store), Kind.WRITE, name)
+        self._writes = Lane(sockets.asker(addresses.store), Kind.WRITE, name, clock)
         self._reads = [
-            Lane(sockets.asker(addresses.reader(number)), Kind.READ, name)
+            Lane(sockets.asker(addresses.reader(number)), Kind.READ, name, clock)
             for number in range(1, readers + 1)
         ]
 
@@ -320,7 +333,7 @@ class StoreClient:
 
     async def sweep(self) -> wire.Sweep:
         """What the background sweep last found."""
-        return wire.Sweep(*await self._read(Query.SWEEP))
+        return wire.Sweep(*await self._reads[0].call((Query.SWEEP,)))  # only the first one sweeps
 
     async def sessions(self, living: list[str]) -> None:
         """Tells the store which worker sessions live; the leases of others come back uncounted."""

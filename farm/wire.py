@@ -186,7 +186,7 @@ class Stats(NamedTuple):
     """The store's totals and state. A metric's row is (name, label values, value); a histogram's
     (name, counts by bucket, the infinite one included and not cumulative, sum)."""
 
-    counters: list[tuple[str, list[str], float]]
+    counters: list[tuple[str, list[str], int]]
     gauges: list[tuple[str, list[str], float]]
     histograms: list[tuple[str, list[int], float]]
     backlog: int  # notifications queued or retrying

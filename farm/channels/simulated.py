@@ -1,0 +1,134 @@
+"""The simulated channel: sends nothing, takes a while, and fails at times.
+
+Latency and failure are drawn for each recipient from a Random seeded with the batch's seed. With
+`--seed` every recipient's draws come from the batch and the recipient alone, so that they are the
+same however a batch was cut into leases, and whoever works on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+
+from farm.audience import BitMap
+from farm.channels.channel import Slots, Work
+from farm.clock import Clock
+from farm.lifecycle import State
+
+TICK_S = 0.001  # sends that end within the same tick are looked at together
+ERROR = "simulated failure"
+
+
+class _Flight:
+    """Sends that have begun and not ended, by the tick in which they end."""
+
+    def __init__(self, works: Sequence[Work]) -> None:
+        self.size = 0
+        self._left = {work: work.grant.recipients for work in works}
+        self._ends: dict[int, list[tuple[Work, int, bool]]] = {}
+        self._ticks: list[int] = []  # a heap of the keys of `_ends`
+
+    def start(self, work: Work, send: tuple[int, bool, float], now_s: float) -> None:
+        number, fails, latency_s = send
+        tick = int((now_s + latency_s) / TICK_S) + 1
+        if tick not in self._ends:
+            self._ends[tick] = []
+            heapq.heappush(self._ticks, tick)
+        self._ends[tick].append((work, number, fails))
+        work.durations.add(latency_s)
+        self.size += 1
+
+    def skip(self, work: Work) -> None:
+        """One recipient is not tried: the lease holds no longer."""
+        self._left[work] -= 1
+        if not self._left[work]:
+            work.finish()
+
+    def next_end_s(self) -> float:
+        return self._ticks[0] * TICK_S
+
+    def land(self, now_s: float) -> int:
+        """Records what has ended by now; returns how many that were."""
+        landed: dict[tuple[Work, bool], list[int]] = {}
+        count = 0
+        while self._ticks and self._ticks[0] * TICK_S <= now_s:
+            for work, number, fails in self._ends.pop(heapq.heappop(self._ticks)):
+                landed.setdefault((work, fails), []).append(number)
+                count += 1
+        for (work, fails), numbers in landed.items():
+            state, error = (State.RETRYING, ERROR) if fails else (State.DELIVERED, "")
+            work.record(state, error, BitMap(numbers))
+            self._left[work] -= len(numbers)
+            if not self._left[work]:
+                work.finish()
+        self.size -= count
+        return count
+
+
+class Simulated:
+    """See the module. `latency_ms` is a range, drawn from uniformly."""
+
+    name = "simulated"
+
+    def __init__(
+        self,
+        *,
+        failure_rate: float,
+        latency_ms: tuple[float, float],
+        repeatable: bool,
+        clock: Clock,
+    ) -> None:
+        self._failure_rate = failure_rate
+        self._low_s, self._high_s = latency_ms[0] / 1000, latency_ms[1] / 1000
+        self._repeatable = repeatable
+        self._clock = clock
+
+    async def deliver(self, works: Sequence[Work], slots: Slots) -> None:
+        if self._high_s == 0:
+            await self._deliver_at_once(works)
+        else:
+            await self._deliver_slowly(works, slots)
+
+    async def _deliver_at_once(self, works: Sequence[Work]) -> None:
+        for work in works:
+            if work.may_send(self._clock.monotonic_s()):
+                failed = BitMap([number for number, fails, _ in self._draws(work) if fails])
+                work.record(State.RETRYING, ERROR, failed)
+                work.record(State.DELIVERED, "", work.members - failed)
+                work.durations.add(0.0, work.grant.recipients)
+            work.finish()
+            await asyncio.sleep(0)
+
+    async def _deliver_slowly(self, works: Sequence[Work], slots: Slots) -> None:
+        """Keeps as many in flight as slots allow, and wakes once a tick for those that end."""
+        flight = _Flight(works)
+        sends = ((work, draw) for work in works for draw in self._draws(work))
+        unstarted = sum(work.grant.recipients for work in works)
+        while unstarted or flight.size:
+            taken = slots.take_now(unstarted) if flight.size else await slots.take(unstarted)
+            unstarted -= taken
+            now_s = self._clock.monotonic_s()
+            for work, send in itertools.islice(sends, taken):
+                if work.may_send(now_s):
+                    flight.start(work, send, now_s)
+                else:
+                    flight.skip(work)
+                    slots.give(1)
+            if flight.size:
+                await asyncio.sleep(flight.next_end_s() - self._clock.monotonic_s())
+                slots.give(flight.land(self._clock.monotonic_s()))
+
+    def _draws(self, work: Work) -> Iterator[tuple[int, bool, float]]:
+        """(number, whether it fails, latency in seconds) of each recipient."""
+        rate, low, span = self._failure_rate, self._low_s, self._high_s - self._low_s
+        if self._repeatable:
+            for number in work.members:
+                chance = random.Random(work.grant.seed ^ number)
+                yield number, chance.random() < rate, low + span * chance.random()
+        else:
+            draw = random.Random(work.grant.seed).random
+            for number in work.members:
+                yield number, draw() < rate, low + span * draw()

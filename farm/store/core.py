@@ -1,0 +1,351 @@
+"""The store without its sockets: groups of requests in, answers out, one transaction a group.
+
+Requests are applied in the order they came, then what waits in the collecting parts is written,
+leases are granted, and all of it is committed; only then does anybody hear of it. What is in memory
+is a cache of what is stored: after a rollback it is thrown away and read again.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from farm import wire
+from farm.clock import Clock, SteadyClock
+from farm.errors import HarkError, Internal, Refused
+from farm.observe import log
+from farm.store import totals
+from farm.store.dispatch import Dispatch, Terms
+from farm.store.graph import Changes, Graph
+from farm.store.intake import Intake
+from farm.store.storage import CommitUnknown, Storage, StorageFull
+from farm.store.totals import Rate, Totals
+from farm.wire import Grant, LeaseAnswer, LeaseRequest, Op, OutcomesMessage, Stats
+
+DISK_LOOK_EVERY_S = 0.5
+GONE_REMEMBERED_MAX = 1_000
+FULL_PAUSE_S = 1.0  # nothing is leased for so long after the disk was found full
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the store is told at its start."""
+
+    channels: tuple[str, ...]
+    following_max: int
+    backlog_max: int
+    disk_reserve_bytes: int
+    terms: Terms
+
+
+@dataclass(slots=True)
+class Group:
+    """Requests that share a commit, and what is answered to each."""
+
+    operations: list[list[Any]] = field(default_factory=list)
+    outcomes: list[OutcomesMessage] = field(default_factory=list)
+    leases: list[LeaseRequest] = field(default_factory=list)
+
+    def singly(self) -> list[Group]:
+        return [
+            *(Group(operations=[operation]) for operation in self.operations),
+            *(Group(outcomes=[message]) for message in self.outcomes),
+            *(Group(leases=[request]) for request in self.leases),
+        ]
+
+    def __len__(self) -> int:
+        return len(self.operations) + len(self.outcomes) + len(self.leases)
+
+
+@dataclass(slots=True)
+class Answers:
+    """A result for each operation, in order, and the lease requests that can be answered now: this
+    group's and earlier ones, by session. Those without work are parked."""
+
+    results: list[Any] = field(default_factory=list)
+    leases: dict[str, LeaseAnswer] = field(default_factory=dict)
+
+
+class Core:
+    """The writer's state and what each request does to it."""
+
+    def __init__(self, storage: Storage, clock: Clock, chance: random.Random, rules: Rules) -> None:
+        self._storage = storage
+        self._chance = chance
+        self._rules = rules
+        self._clock = SteadyClock(clock, floor_us=storage.meta().now_us)
+        self._acknowledged: dict[str, list[int]] = {}
+        self._parked: dict[str, LeaseRequest] = {}
+        self._gone: dict[str, None] = {}  # sessions whose death was heard of, the newest last
+        self._looked_s = self._full_until_s = float("-inf")
+        self._rate = Rate(self._clock.monotonic_s())
+        self._add_channels()
+        self._read()
+
+    def _add_channels(self) -> None:
+        known = self._storage.channels()
+        self._storage.begin()
+        for name in self._rules.channels:
+            if name not in known:
+                self._storage.add_channel(name)
+        self._storage.commit()
+
+    def _read(self) -> None:
+        """Everything in memory, from the store: at the start and after a rollback."""
+        storage, rules = self._storage, self._rules
+        self._meta = storage.meta()
+        self._totals = Totals(self._meta.totals)
+        self._changes = Changes(self._meta.change)
+        channels = storage.channels()
+        self._graph = Graph(storage, self._changes, following_max=rules.following_max)
+        self._intake = Intake(
+            storage,
+            self._graph,
+            self._changes,
+            self._totals,
+            channels={name: channels[name] for name in rules.channels},
+            backlog_max=rules.backlog_max,
+        )
+        self._dispatch = Dispatch(
+            storage,
+            self._graph,
+            self._changes,
+            self._totals,
+            channels=channels,
+            enabled=rules.channels,
+            terms=rules.terms,
+            chance=self._chance,
+            now_s=self._clock.monotonic_s(),
+        )
+        self._looked_s = float("-inf")
+
+    # Groups
+
+    def run(self, group: Group) -> Answers:
+        """Applies and commits a group. Raises `CommitUnknown`: the process must end.
+
+        A request that fails in an unforeseen way takes the group's transaction with it; then each
+        request gets one of its own.
+        """
+        self._look_at_disk()
+        try:
+            return self._run(group)
+        except CommitUnknown:
+            raise
+        except Exception as error:  # noqa: BLE001
+            self._recover(error)
+            if len(group) <= 1:
+                return self._blame(group, error)
+        answers = Answers()
+        for one in group.singly():
+            single = self.run(one)
+            answers.results += single.results
+            answers.leases |= single.leases
+        return answers
+
+    def _run(self, group: Group) -> Answers:
+        now_us, now_s = self._clock.now_us(), self._clock.monotonic_s()
+        self._storage.begin()
+        results = [self._operate(operation, now_us) for operation in group.operations]
+        self._dispatch.add_posts(self._intake.flush())
+        for message in group.outcomes:
+            self._take_outcomes(message, now_us)
+        self._dispatch.flush()
+        leases = {} if now_s < self._full_until_s else self._lease(group.leases, now_us, now_s)
+        self._graph.flush()
+        self._save_meta(now_us)
+        self._storage.commit()
+        for message in group.outcomes:
+            self._acknowledged.setdefault(message.session, []).append(message.number)
+        self._rate.note(now_s, self._totals.of(totals.SENT))
+        return Answers(results, {s: self._answer(s, *given) for s, given in leases.items()})
+
+    def _recover(self, error: Exception) -> None:
+        """Undoes the transaction, and everything in memory with it."""
+        self._storage.rollback()
+        if isinstance(error, StorageFull):
+            self._full_until_s = self._clock.monotonic_s() + FULL_PAUSE_S
+            log(logging.WARNING, "the disk is full; nothing of this group was stored")
+        self._read()
+
+    def _blame(self, group: Group, error: Exception) -> Answers:
+        """The one request of a group, or the housekeeping, that failed."""
+        if not isinstance(error, HarkError):
+            error_id = f"{self._chance.getrandbits(48):012x}"
+            log(logging.ERROR, "a request failed", error_id=error_id, kind=type(error).__name__)
+            logging.getLogger("hark").debug("traceback", exc_info=error)
+            if not group:
+                raise error
+            error = Internal(f"the store failed at this; its log has error {error_id}")
+        return Answers([wire.failed(error) for _ in group.operations])
+
+    # Operations
+
+    def _operate(self, operation: list[Any], now_us: int) -> Any:
+        """The result of one operation; a refusal is one too, and has written nothing."""
+        try:
+            return wire.ok(self._call(operation[0], operation[1:], now_us))
+        except StorageFull:
+            raise
+        except Refused as refusal:
+            return wire.failed(refusal)
+
+    def _call(  # noqa: PLR0911
+        self, op: int, arguments: list[Any], now_us: int
+    ) -> Any:
+        match op:
+            case Op.PUBLISH:
+                post_id, author_id, content, created_at_us, known = arguments
+                return self._intake.publish(
+                    post_id, author_id, content, created_at_us, now_us, must_be_known=known
+                )
+            case Op.FOLLOW:
+                return self._graph.follow(*arguments)
+            case Op.UNFOLLOW:
+                return self._graph.unfollow(*arguments)
+            case Op.MUTE:
+                return self._graph.mute(*arguments)
+            case Op.UNMUTE:
+                return self._graph.unmute(*arguments)
+            case Op.IMPORT:
+                return self._graph.import_edges(*arguments)
+            case Op.IMPORT_FINISHED:
+                return self._storage.add_import(*arguments)
+            case Op.IMPORT_KNOWN:
+                return self._storage.import_known(*arguments)
+            case Op.STATS:
+                return self._stats(now_us)
+            case Op.SESSIONS:
+                return self._keep_sessions(*arguments)
+            case Op.SESSION_DIED:
+                return self._session_died(*arguments)
+            case _:
+                raise Internal(f"operation {op} has no meaning here")
+
+    # Leases and outcomes
+
+    def _take_outcomes(self, message: OutcomesMessage, now_us: int) -> None:
+        applied = [
+            self._dispatch.apply(message.session, outcome, now_us) for outcome in message.leases
+        ]
+        if any(applied):
+            self._totals.merge(
+                totals.ATTEMPT_DURATION, message.duration_counts, message.duration_sum_s
+            )
+
+    def _lease(
+        self, requests: Sequence[LeaseRequest], now_us: int, now_s: float
+    ) -> dict[str, tuple[LeaseRequest, list[int], list[Grant]]]:
+        """Hands out work to those who ask and those who waited; what each gets."""
+        self._dispatch.expire(now_s)
+        self._dispatch.promote(now_us)
+        given: dict[str, tuple[LeaseRequest, list[int], list[Grant]]] = {}
+        for request in requests:
+            if request.session in self._gone:
+                continue
+            lost = self._dispatch.renew(request.session, request.held, now_s)
+            self._parked[request.session] = request
+            if lost or not request.want:
+                given[request.session] = (request, lost, [])
+        for session, request in self._parked.items():
+            if request.want and (grants := self._dispatch.grant(session, request.want, now_s)):
+                lost = given[session][1] if session in given else []
+                given[session] = (request, lost, grants)
+        self._dispatch.flush()
+        return given
+
+    def _answer(
+        self, session: str, request: LeaseRequest, lost: list[int], grants: list[Grant]
+    ) -> LeaseAnswer:
+        """To a session that is parked no longer."""
+        self._parked.pop(session, None)
+        acknowledged = self._acknowledged.pop(session, [])
+        lease_ms = self._rules.terms.lease.lease_ms
+        return LeaseAnswer(request.request, lease_ms, acknowledged, lost, grants)
+
+    def give_up_waiting(self, session: str) -> LeaseAnswer | None:
+        """The answer without work to a session that has waited long enough; None: it is gone."""
+        request = self._parked.get(session)
+        return None if request is None else self._answer(session, request, [], [])
+
+    def _session_died(self, session: str) -> None:
+        # What it asked before its death may still arrive; it must not be given work any more.
+        self._gone[session] = None
+        if len(self._gone) > GONE_REMEMBERED_MAX:
+            del self._gone[next(iter(self._gone))]
+        self._parked.pop(session, None)
+        self._dispatch.session_died(session)
+
+    def _keep_sessions(self, living: list[str]) -> None:
+        for session in [session for session in self._parked if session not in living]:
+            del self._parked[session]
+        self._dispatch.keep_sessions(living)
+
+    @property
+    def poll_s(self) -> float:
+        """How long a lease request may wait for work."""
+        return self._rules.terms.lease.poll_ms / 1000
+
+    # Housekeeping
+
+    def idle_s(self) -> float:
+        """How long nothing need be done, were nobody to ask for anything."""
+        now_s = self._clock.monotonic_s()
+        waits = [1.0]
+        if self._dispatch.next_due_us is not None:
+            waits.append((self._dispatch.next_due_us - self._clock.now_us()) / 1e6)
+        if (end_s := self._dispatch.next_end_s()) is not None:
+            waits.append(end_s - now_s)
+        return max(min(waits), self._full_until_s - now_s, 0.0)
+
+    def _look_at_disk(self) -> None:
+        """Posts are refused before the disk is full: on a full one even deleting fails."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._looked_s < DISK_LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        free, reserve = self._storage.free_bytes(), self._rules.disk_reserve_bytes
+        self._intake.refusing_because = (
+            f"the disk has {free // 2**20} MB free, less than the reserve of {reserve // 2**20} MB"
+            if free < reserve
+            else ""
+        )
+
+    def _save_meta(self, now_us: int) -> None:
+        if not self._totals.changed and self._changes.newest == self._meta.change:
+            return
+        self._totals.changed = False
+        self._meta = self._meta._replace(
+            change=self._changes.newest, now_us=now_us, totals=self._totals.pack()
+        )
+        self._storage.save_meta(self._meta)
+
+    def _stats(self, now_us: int) -> Stats:
+        kept = self._totals
+        queued, retrying = kept.of(totals.QUEUED), kept.of(totals.RETRYING)
+        leases = sum(map(len, self._dispatch.by_session.values()))
+        oldest_s = self._dispatch.oldest_seconds(now_us)
+        gauges: list[tuple[str, list[str], float]] = [
+            ("hark_queue_notifications", ["queued"], queued),
+            ("hark_queue_notifications", ["retrying"], retrying),
+            ("hark_queue_oldest_seconds", [], oldest_s),
+            ("hark_leases", [], leases),
+            ("hark_store_disk_bytes", [], self._storage.disk_bytes()),
+        ]
+        return Stats(
+            counters=kept.metric_counters(self._rules.channels),
+            gauges=gauges,
+            histograms=kept.histograms(),
+            backlog=queued + retrying,
+            oldest_seconds=oldest_s,
+            deliveries_per_second=self._rate.per_second(self._clock.monotonic_s()),
+            refusing_because=self._intake.why_refusing(),
+            sent=kept.of(totals.SENT),
+            failed_attempts=kept.sum_of(totals.ATTEMPTS, outcome="failed"),
+            retries=kept.sum_of(totals.RETRIES),
+            attempt_mean_seconds=kept.mean(totals.ATTEMPT_DURATION),
+            has_users=self._graph.has_users,
+        )

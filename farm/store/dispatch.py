@@ -1,0 +1,470 @@
+"""Leases out, outcomes in: the life of a notification between its publishing and its last state.
+
+Work is leased, not thrown: a worker asks for so many recipients and gets them until an end, under
+a lease that is durable before the answer leaves. What came of them moves members between the parts
+of a batch; whoever is not in the part any more stays where they are, so outcomes that are partial,
+late, doubled or reordered do no harm. Who gets the next turn is `turns.py`'s business.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from farm.audience import BitMap, between, seal, spread, take, unseal
+from farm.errors import Corrupt
+from farm.lifecycle import REST, Part, State, part_of
+from farm.schedule import SLOTS, Backoff, LeaseTerms
+from farm.store import totals
+from farm.store.batches import DONE, Batch, Lease
+from farm.store.graph import Changes, Graph
+from farm.store.storage import BatchKey, LeaseRow, PartKey, PartRow, PostRow, Storage
+from farm.store.totals import Totals
+from farm.store.turns import Turns
+from farm.wire import Grant, LeaseOutcome, Outcome
+
+PROMOTED_PER_TURN_MAX = 2_000  # parts
+SUSPECTS_TOGETHER_MAX = 32  # after one death; after two singly
+DEATHS_MAX = 3
+FINGERPRINTS_MAX = 10_000
+OTHER_ERROR = "other errors"
+POISON = "poison: three workers died sending this"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What delivering is bound to."""
+
+    backoff: Backoff
+    max_attempts: int
+    lease: LeaseTerms
+    seed: int | None
+
+
+class Dispatch:
+    """Who is to be sent what, and by whom. Make a new one after a rollback."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        graph: Graph,
+        changes: Changes,
+        kept: Totals,
+        *,
+        channels: dict[str, int],
+        enabled: Sequence[str],
+        terms: Terms,
+        chance: random.Random,
+        now_s: float,
+    ) -> None:
+        self._storage = storage
+        self._graph = graph
+        self._changes = changes
+        self._totals = kept
+        self._names = {number: name for name, number in channels.items()}
+        self._terms = terms
+        self._chance = chance
+        self._errors = {text: number for number, text in storage.errors().items()}
+        self._batches: dict[BatchKey, Batch] = {}
+        self._touched: set[Batch] = set()
+        self._enabled = [channels[name] for name in enabled]
+        self._turns = Turns(storage, self._enabled)
+        self.leases: dict[int, Lease] = {}
+        self.by_session: dict[str, set[Lease]] = {}
+        self._suspects: dict[int, Lease] = {}
+        self._unsaved: dict[int, LeaseRow] = {}
+        self._dropped: list[int] = []
+        self._last_lease = 0
+        self.next_due_us = storage.next_due_us()
+        self._restore_leases(now_s)
+
+    def _restore_leases(self, now_s: float) -> None:
+        """After a restart every lease holds for one more term, unless its session is known gone."""
+        for row in self._storage.leases():
+            key = (row.post, row.channel, row.segment)
+            batch = self._batch(key)
+            members = between(batch.members_of(row.part), row.low, row.high)
+            for other in batch.leases:
+                members -= other.all() if other.part == row.part else BitMap()
+            lease = Lease(
+                row.id, row.session, batch, row.part, row.low, row.high, members, row.deaths,
+                now_s + self._terms.lease.lease_ms / 1000,
+            )  # fmt: skip
+            self._hold(lease)
+            self._last_lease = max(self._last_lease, row.id)
+
+    # Posts
+
+    def add_posts(self, posts: Iterable[PostRow]) -> None:
+        """New posts have batches to send."""
+        for post in posts:
+            if post.author and post.audience:
+                self._turns.add(post.author, post.seq)
+
+    def promote(self, now_us: int) -> None:
+        """Makes ready what waited for its time, at most so much a turn."""
+        if self.next_due_us is None or self.next_due_us > now_us:
+            return
+        for post, channel, segment, part in self._storage.due_parts(now_us, PROMOTED_PER_TURN_MAX):
+            batch = self._batch((post, channel, segment))
+            if part in batch.parts:
+                batch.promote(part)
+                self._touched.add(batch)
+                self._turns.add(batch.post.author, post)
+        self.flush()
+        self.next_due_us = self._storage.next_due_us()
+
+    def oldest_seconds(self, now_us: int) -> float:
+        """Age of the oldest post with somebody queued or retrying; 0 where there is none."""
+        seq = self._storage.oldest_waiting()
+        post = None if seq is None else self._storage.post(seq)
+        return 0.0 if post is None else max(now_us - post.received_at_us, 0) / 1e6
+
+    # Leases
+
+    def grant(self, session: str, want: int, now_s: float) -> list[Grant]:
+        """Leases up to `want` recipients to a session; empty where nothing may be had."""
+        held = self.by_session.get(session, ())
+        if any(lease.deaths for lease in held):
+            return []
+        if self._suspects:
+            # What is suspected of killing workers goes alone to one that holds nothing else.
+            return [] if held else self._grant_suspect(session, now_s)
+        granted = []
+        for batch, part, picked in self._turns.take(want, self._batch):
+            self._suppress_lost(batch, part)
+            count = picked
+            while count > 0 and batch.free_size(part):
+                low, high, members, blob = batch.reserve(part, count)
+                lease = self._new_lease(session, batch, part, low, high, members, 0, now_s)
+                size = batch.size if members is None else len(members)
+                granted.append(self._granted(lease, size, blob))
+                count -= size
+        return granted
+
+    def renew(self, session: str, held: Iterable[int], now_s: float) -> list[int]:
+        """The session asks on: its leases hold on. Returns those that it holds no longer.
+
+        Leases of the session that it does not name were in an answer that never reached it; they
+        come back untried.
+        """
+        named = set(held)
+        own = self.by_session.get(session, set())
+        for lease in [lease for lease in own if lease.id not in named]:
+            self._end(lease)
+        for lease in own:
+            lease.end_s = now_s + self._terms.lease.lease_ms / 1000
+        return [lease for lease in named if self.leases.get(lease) not in own]
+
+    def expire(self, now_s: float) -> None:
+        """Takes back the leases whose time is over."""
+        for lease in [lease for lease in self.leases.values() if lease.end_s < now_s]:
+            self._totals.add(1, totals.EXPIRED)
+            self._end(lease)
+
+    def next_end_s(self) -> float | None:
+        return min((lease.end_s for lease in self.leases.values()), default=None)
+
+    def keep_sessions(self, living: Sequence[str]) -> None:
+        """Leases of sessions that live no longer come back, and no death is counted."""
+        for session in [session for session in self.by_session if session not in living]:
+            for lease in list(self.by_session[session]):
+                self._end(lease)
+
+    def session_died(self, session: str) -> None:
+        """A worker died: what it held is suspected, tried apart from others, and after the third
+        death of a single recipient dead."""
+        for lease in list(self.by_session.get(session, ())):
+            self._totals.add(1, totals.EXPIRED)
+            left = lease.left()
+            if lease.deaths + 1 >= DEATHS_MAX and len(left) == 1:
+                self._fail(lease.batch, lease.part, left, POISON, dead=True)
+                self._end(lease)
+            elif left:
+                self._suspect(lease, left)
+            else:
+                self._end(lease)
+
+    # Outcomes
+
+    def apply(self, session: str, outcome: LeaseOutcome, now_us: int) -> bool:
+        """Moves those of a lease that something came of. A stale lease is counted and dropped:
+        False."""
+        lease = self.leases.get(outcome.lease)
+        if lease is None or lease.session != session:
+            self._totals.add(1, totals.STALE)
+            return False
+        batch = lease.batch
+        # Delivered before dead before retry, and what is said of all others at the very end.
+        order = (State.DELIVERED, State.DEAD, State.RETRYING)
+        for said in sorted(
+            outcome.outcomes, key=lambda o: (o.members is None, order.index(o.state))
+        ):
+            if said.members is None:
+                self._all_others(lease, said, now_us)
+            else:
+                members = unseal(said.members, "outcome") & lease.left()
+                self._settle(lease, said, members, now_us)
+        if batch.rest is State.QUEUED:
+            batch.settle_rest()
+        if outcome.final:
+            self._end(lease)
+        self._touched.add(batch)
+        return True
+
+    def _all_others(self, lease: Lease, said: Outcome, now_us: int) -> None:
+        """One outcome for all of the lease that are still in its part."""
+        batch = lease.batch
+        whole = lease.part == REST and lease.members is None and len(batch.leases) == 1
+        if (
+            whole
+            and said.state == State.DELIVERED
+            and batch.rest is State.QUEUED
+            and DONE not in batch.parts
+        ):
+            count = batch.rest_size()
+            batch.finish_rest()
+            self._count_delivered(batch, REST, count, now_us)
+        else:
+            self._settle(lease, said, lease.left(), now_us)
+
+    def _settle(self, lease: Lease, said: Outcome, members: BitMap, now_us: int) -> None:
+        if not members:
+            return
+        batch, part = lease.batch, lease.part
+        if said.state == State.DELIVERED:
+            attempt = part_of(part).attempt + 1
+            batch.move(part, Part(State.DELIVERED, attempt).key, members)
+            self._count_delivered(batch, part, len(members), now_us)
+        elif said.state == State.DEAD or part_of(part).attempt + 1 >= self._terms.max_attempts:
+            self._fail(batch, part, members, said.error, dead=True)
+        else:
+            self._fail(batch, part, members, said.error, dead=False, now_us=now_us)
+
+    def _fail(
+        self, batch: Batch, part: int, members: BitMap, error: str, *, dead: bool, now_us: int = 0
+    ) -> None:
+        """A try failed: once more later, or never again."""
+        attempt = part_of(part).attempt + 1
+        number = self._error_number(error)
+        name = self._names[batch.key[1]]
+        count = len(members)
+        self._count_waiting(part, -count)
+        self._count_attempts(name, part, count, "failed")
+        if dead:
+            batch.move(part, Part(State.DEAD, attempt, number).key, members, number)
+            self._totals.add(count, totals.DEAD, name)
+            self._totals.add(count, totals.FAILED)
+        else:
+            self._retry_later(batch, part, members, number, now_us)
+            self._totals.add(count, totals.RETRYING)
+        if batch.rest is State.QUEUED:
+            batch.settle_rest()
+        self._touched.add(batch)
+
+    def _retry_later(
+        self, batch: Batch, part: int, members: BitMap, error: int, now_us: int
+    ) -> None:
+        """Spreads the members over the slots of the window in which they are due again."""
+        attempt = part_of(part).attempt + 1
+        rotation = self._chance_of(batch, attempt).randrange(SLOTS)
+        for choice, some in spread(members, SLOTS, rotation):
+            slot, due_us = self._terms.backoff.slot(now_us, attempt, choice)
+            later = Part(State.RETRYING, attempt, slot).key
+            if batch.due.get(later, now_us + 1) <= now_us:
+                batch.promote(later)  # an older retry of the same slot, due but not yet ready
+                self._turns.add(batch.post.author, batch.post.seq)
+            batch.move(part, later, some, error)
+            batch.due[later] = max(due_us, batch.due.get(later, 0))
+            if self.next_due_us is None or due_us < self.next_due_us:
+                self.next_due_us = due_us
+
+    def _chance_of(self, batch: Batch, attempt: int) -> random.Random:
+        """With a seed, chance is the same for a batch whoever works on it, whenever."""
+        if self._terms.seed is None:
+            return self._chance
+        return random.Random(f"{self._terms.seed} {batch.post.id} {batch.key[1:]} {attempt}")
+
+    # Leasing, in detail
+
+    def _new_lease(  # noqa: PLR0917
+        self, session: str, batch: Batch, part: int, low: int, high: int,
+        members: BitMap | None, deaths: int, now_s: float,
+    ) -> Lease:  # fmt: skip
+        self._last_lease += 1
+        end_s = now_s + self._terms.lease.lease_ms / 1000
+        lease = Lease(self._last_lease, session, batch, part, low, high, members, deaths, end_s)
+        self._hold(lease)
+        self._store(lease)
+        return lease
+
+    def _granted(self, lease: Lease, size: int, blob: bytes) -> Grant:
+        post, attempt = lease.batch.post, part_of(lease.part).attempt
+        return Grant(
+            lease.id, self._names[lease.batch.key[1]], post.seq, post.id, post.author_id,
+            post.content, post.created_at_us, attempt, size, blob,
+            self._chance_of(lease.batch, attempt).getrandbits(62),
+        )  # fmt: skip
+
+    def _suppress_lost(self, batch: Batch, part: int) -> None:
+        """Takes those out who muted or unfollowed the author since the post."""
+        author = self._graph.numbered(batch.post.author)
+        if author.last_loss <= batch.post.seq:
+            return
+        self._suppress(batch, part, batch.free_members(part))
+
+    def _suppress(self, batch: Batch, part: int, members: BitMap) -> BitMap:
+        """Suppresses those of the members who are not to be told; returns the others."""
+        author = self._graph.numbered(batch.post.author)
+        channel = self._names[batch.key[1]]
+        for reason, lost in self._graph.lost(author, batch.post.seq, members):
+            if lost:
+                attempt = part_of(part).attempt
+                batch.move(part, Part(State.SUPPRESSED, attempt, reason).key, lost)
+                self._count_waiting(part, -len(lost))
+                self._totals.add(len(lost), totals.SUPPRESSED, channel, reason.name.lower())
+                members = members - lost
+        batch.settle_rest()
+        self._touched.add(batch)
+        return members
+
+    def _grant_suspect(self, session: str, now_s: float) -> list[Grant]:
+        """Some of the suspected work, and nothing beside it."""
+        for suspect in list(self._suspects.values()):
+            batch, part = suspect.batch, suspect.part
+            together = SUSPECTS_TOGETHER_MAX if suspect.deaths == 1 else 1
+            members = take(suspect.left(), together)
+            left = suspect.left() - members
+            if left:
+                suspect.members, suspect.low = left, left.min()
+                self._store(suspect)
+            else:
+                self._end(suspect)
+            members = self._suppress(batch, part, members)
+            if members:
+                low, high = members.min(), members.max()
+                batch.hold_back(part, members)
+                lease = self._new_lease(
+                    session, batch, part, low, high, members, suspect.deaths, now_s
+                )
+                return [self._granted(lease, len(members), seal(members))]
+        return []
+
+    def _suspect(self, lease: Lease, left: BitMap) -> None:
+        """The lease stays, without a holder, until somebody tries it apart from others."""
+        self.by_session[lease.session].discard(lease)
+        lease.session = ""
+        lease.deaths += 1
+        lease.members, lease.low, lease.high = left, left.min(), left.max()
+        self._suspects[lease.id] = lease
+        self._store(lease)
+
+    def _hold(self, lease: Lease) -> None:
+        self.leases[lease.id] = lease
+        lease.batch.leases.add(lease)
+        if lease.session:
+            self.by_session.setdefault(lease.session, set()).add(lease)
+        else:
+            self._suspects[lease.id] = lease
+
+    def _store(self, lease: Lease) -> None:
+        self._unsaved[lease.id] = LeaseRow(
+            lease.id, lease.session, *lease.batch.key, lease.part, lease.low, lease.high,
+            lease.deaths,
+        )  # fmt: skip
+
+    def _end(self, lease: Lease) -> None:
+        """The lease is over; who is still in its part may be leased again."""
+        del self.leases[lease.id]
+        self._suspects.pop(lease.id, None)
+        held = self.by_session.get(lease.session)
+        if held is not None:
+            held.discard(lease)
+            if not held:
+                del self.by_session[lease.session]
+        lease.batch.give_back(lease)
+        self._touched.add(lease.batch)
+        post = lease.batch.post
+        if any(lease.batch.free_size(part) for part in lease.batch.ready()):
+            self._turns.add(post.author, post.seq)
+        self._unsaved.pop(lease.id, None)
+        self._dropped.append(lease.id)
+
+    # Batches in memory, and their storing
+
+    def _batch(self, key: BatchKey) -> Batch:
+        batch = self._batches.get(key)
+        if batch is None:
+            post, _, segment = key
+            row = self._storage.post(post)
+            if row is None:
+                raise Corrupt(f"post {post} is missing though it has batches")
+            batch = Batch.load(
+                key,
+                row,
+                self._storage.segment(segment).size,
+                lambda: self._storage.members(segment),
+                self._storage.parts(key),
+            )
+            self._batches[key] = batch
+            self._touched.add(batch)
+        return batch
+
+    def flush(self) -> None:
+        """Writes what has changed, and forgets the batches that nobody works on."""
+        changes: dict[int, int] = {}
+        parts: list[PartRow] = []
+        gone: list[PartKey] = []
+        rests = []
+        for batch in self._touched:
+            if batch.dirty:
+                post = batch.key[0]
+                change = changes.get(post) or changes.setdefault(post, self._changes.next())
+                batch.changed = change
+                parts += batch.part_rows()
+                gone += batch.gone_parts()
+                if REST in batch.dirty:
+                    rests.append((batch.rest, change, *batch.key))
+                batch.dirty.clear()
+            if not batch.leases:
+                self._batches.pop(batch.key, None)
+        self._touched.clear()
+        if parts:
+            self._storage.save_parts(parts)
+        if gone:
+            self._storage.drop_parts(gone)
+        if rests:
+            self._storage.set_rest(rests)
+        if self._unsaved:
+            self._storage.add_leases(self._unsaved.values())
+            self._unsaved.clear()
+        if self._dropped:
+            self._storage.drop_leases(self._dropped)
+            self._dropped.clear()
+
+    # Counting
+
+    def _error_number(self, text: str) -> int:
+        """The number of an error's fingerprint, made where it is new."""
+        if text not in self._errors and len(self._errors) >= FINGERPRINTS_MAX:
+            text = OTHER_ERROR
+        number = self._errors.get(text)
+        if number is None:
+            number = self._errors[text] = self._storage.add_error(text)
+        return number
+
+    def _count_waiting(self, part: int, count: int) -> None:
+        self._totals.add(count, totals.QUEUED if part == REST else totals.RETRYING)
+
+    def _count_attempts(self, channel: str, part: int, count: int, outcome: str) -> None:
+        self._totals.add(count, totals.ATTEMPTS, channel, outcome)
+        if part != REST:
+            self._totals.add(count, totals.RETRIES, channel)
+
+    def _count_delivered(self, batch: Batch, part: int, count: int, now_us: int) -> None:
+        self._count_waiting(part, -count)
+        self._count_attempts(self._names[batch.key[1]], part, count, "delivered")
+        self._totals.add(count, totals.SENT)
+        age_s = max(now_us - batch.post.received_at_us, 0) / 1e6
+        self._totals.observe(totals.END_TO_END, age_s, count)

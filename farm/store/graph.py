@@ -1,0 +1,445 @@
+"""Who follows whom: the writer's side of relations, and followers as versioned segments.
+
+The truth is in the relations (intervals of following and muting). Beside it, by author and in the
+same transaction, the followers stand in segments: sealed sets of at most `SEGMENT_MAX` members, by
+range of numbers. A segment that a post refers to is never changed; a new version takes its place.
+New followers go into the author's tail, a small segment without a range, which is folded into the
+others when it is full, so that a follow costs the rewriting of a small set whatever the audience.
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+
+from farm.audience import HIGHEST, BitMap, between, seal, split, unseal
+from farm.errors import NotFound, ResourceExhausted
+from farm.lifecycle import Reason
+from farm.limits import shown
+from farm.store.storage import FOLLOW, MUTE, TAIL, AuthorRow, RelationRow, SegmentRow, Storage
+
+SEGMENT_MAX = 8_192
+TAIL_MAX = 2_048
+AUTHORS_CACHED_MAX = 50_000
+DECODED_AUTHORS_MAX = 2_000
+BLOCK = 32  # seqs in a side block; an author's row keeps 32 to 63
+
+
+class Changes:
+    """The one counter: what it hands out orders everything that anyone can see."""
+
+    def __init__(self, newest: int) -> None:
+        self.newest = newest
+
+    def next(self) -> int:
+        self.newest += 1
+        return self.newest
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """A current segment. `id` 0: not stored yet."""
+
+    id: int
+    lower: int
+    since: int
+    size: int
+    members: BitMap | None = None
+    dirty: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Author:
+    """An author's row and current segments, the tail first, as the next commit will have them."""
+
+    number: int
+    id: str
+    followers: int = 0
+    last_seq: int = 0
+    last_ordinal: int = 0
+    newest: array.array[int] = field(default_factory=lambda: array.array("Q"))
+    last_loss: int = 0
+    muted: BitMap = field(default_factory=BitMap)
+    segments: list[Segment] = field(default_factory=list)
+
+    @property
+    def tail(self) -> Segment | None:
+        return self.segments[0] if self.segments and self.segments[0].lower == TAIL else None
+
+
+class Graph:
+    """Follows, unfollows, mutes and imports, within the writer's transaction.
+
+    What it knows in memory is a cache, and belongs to the transaction: after a rollback, make a
+    new one.
+    """
+
+    def __init__(self, storage: Storage, changes: Changes, *, following_max: int) -> None:
+        self._storage = storage
+        self._changes = changes
+        self._following_max = following_max
+        self._by_id: dict[str, Author] = {}
+        self._by_number: dict[int, Author] = {}
+        self._touched: set[Author] = set()  # rows to save
+        self._dirty: set[Author] = set()  # segments to save
+        self._decoded: set[Author] = set()
+        self._last_user = storage.last_user()
+
+    @property
+    def has_users(self) -> bool:
+        return self._last_user > 0
+
+    # The verbs
+
+    def follow(self, follower_id: str, author_id: str) -> bool:
+        """True where it is new. Raises `ResourceExhausted` beyond `following_max` authors."""
+        numbers = self._storage.numbers_of((follower_id, author_id))
+        follower = numbers.get(follower_id)
+        if follower is not None:
+            author_number = numbers.get(author_id)
+            if author_number is not None and self._open(follower, author_number, FOLLOW):
+                return False
+            if self._storage.following_count(follower) >= self._following_max:
+                raise ResourceExhausted(
+                    f"follower_id '{shown(follower_id)}': follows {self._following_max} authors, "
+                    "which is the most; unfollow one first"
+                )
+        else:
+            follower = self._new_user(follower_id)
+        if author_id not in numbers:
+            self._new_user(author_id)
+        author = self._known(author_id)
+        change = self._changes.next()
+        self._storage.add_relations(
+            [RelationRow(follower, author.number, FOLLOW, change, 0, author.last_ordinal)]
+        )
+        self._add(author, BitMap((follower,)))
+        return True
+
+    def unfollow(self, follower_id: str, author_id: str) -> bool:
+        """True where it ended a following."""
+        row, author = self._relation(follower_id, author_id, FOLLOW)
+        if row is None or author is None:
+            return False
+        change = self._changes.next()
+        self._storage.close_relation(row, change)
+        self._remove(author, row.user)
+        author.last_loss = change
+        self._touched.add(author)
+        return True
+
+    def mute(self, user_id: str, author_id: str) -> bool:
+        """True where it is new. Raises `NotFound` where one of them is unknown."""
+        numbers = self._storage.numbers_of((user_id, author_id))
+        for name, value in (("user_id", user_id), ("author_id", author_id)):
+            if value not in numbers:
+                raise NotFound(f"{name} '{shown(value)}': nobody here has this id")
+        user, author = numbers[user_id], self._known(author_id)
+        if self._open(user, author.number, MUTE):
+            return False
+        change = self._changes.next()
+        self._storage.add_relations([RelationRow(user, author.number, MUTE, change, 0, 0)])
+        author.muted.add(user)
+        self._storage.save_muted_by(author.number, seal(author.muted))
+        author.last_loss = change
+        self._touched.add(author)
+        return True
+
+    def unmute(self, user_id: str, author_id: str) -> bool:
+        """True where it ended a mute."""
+        row, author = self._relation(user_id, author_id, MUTE)
+        if row is None or author is None:
+            return False
+        self._storage.close_relation(row, self._changes.next())
+        author.muted.discard(row.user)
+        self._storage.save_muted_by(author.number, seal(author.muted) if author.muted else None)
+        return True
+
+    def import_edges(
+        self, followers: Sequence[str], authors: Sequence[str]
+    ) -> tuple[int, int, list[tuple[int, str]]]:
+        """Many follows as one change: (added, there already, rejections by position).
+
+        Sorted by follower for the relations and by author for the segments, so that each page of
+        the database is written about once.
+        """
+        numbers = self._number_all((*followers, *authors))
+        edges: dict[tuple[int, int], int] = {}
+        for at, (follower, author) in enumerate(zip(followers, authors, strict=True)):
+            edges.setdefault((numbers[author], numbers[follower]), at)
+        repeated = len(followers) - len(edges)
+        new = self._without_known(sorted(edges))
+        known = len(edges) - len(new)
+        new, rejections = self._within_following_max(new, edges, followers)
+        change = self._changes.next()
+        ordinals: dict[int, int] = {}
+        for number, group in groupby(new, key=itemgetter(0)):
+            one = self.numbered(number)
+            ordinals[number] = one.last_ordinal
+            self._add(one, BitMap([follower for _, follower in group]))
+        self._storage.add_relations(
+            RelationRow(follower, author, FOLLOW, change, 0, ordinals[author])
+            for follower, author in sorted((follower, author) for author, follower in new)
+        )
+        return len(new), known + repeated, rejections
+
+    # What others ask
+
+    def find(self, user_id: str) -> Author | None:
+        """A known person as an author."""
+        author = self._by_id.get(user_id)
+        if author is None:
+            number = self._storage.number_of(user_id)
+            if number is None:
+                return None
+            author = self._load(number, user_id)
+        return author
+
+    def numbered(self, number: int) -> Author:
+        """The author of a number that was given out."""
+        found = self._by_number.get(number)
+        return found or self._load(number, self._storage.user_ids([number])[0])
+
+    def published(self, author: Author, seq: int) -> int:
+        """Notes a post of the author; returns its ordinal."""
+        author.last_seq = seq
+        author.last_ordinal += 1
+        author.newest.append(seq)
+        if len(author.newest) == 2 * BLOCK:
+            first = author.last_ordinal - 2 * BLOCK + 1
+            block = author.newest[:BLOCK].tobytes()
+            self._storage.add_author_blocks([(author.number, first, block)])
+            author.newest = author.newest[BLOCK:]
+        self._touched.add(author)
+        return author.last_ordinal
+
+    def lost(self, author: Author, seq: int, members: BitMap) -> list[tuple[Reason, BitMap]]:
+        """Who of the members, once the audience of post `seq`, is not to be told any more."""
+        if author.last_loss <= seq:
+            return []
+        muted = members & author.muted
+        left = members - muted
+        for segment in author.segments:
+            left -= self._members(author, segment)
+        return [(Reason.MUTED, muted), (Reason.UNFOLLOWED, left)]
+
+    def members(self, author: Author, segment: Segment) -> BitMap:
+        return self._members(author, segment)
+
+    # Segments
+
+    def settle(self, author: Author) -> None:
+        """Writes the author's changed segments, so that a post may refer to the current ones."""
+        if author not in self._dirty:
+            return
+        self._dirty.discard(author)
+        tail = author.tail
+        if tail is not None and tail.size >= TAIL_MAX:
+            self._fold(author, tail)
+        for segment in author.segments:
+            if segment.dirty:
+                self._write(author, segment)
+        author.segments = [s for s in author.segments if s.size or s.lower == 0]
+
+    def flush(self) -> None:
+        """Writes what is not written yet; the transaction may then commit."""
+        for author in list(self._dirty):
+            self.settle(author)
+        self._storage.save_authors(
+            AuthorRow(
+                author.number,
+                author.followers,
+                author.last_seq,
+                author.last_ordinal,
+                author.newest.tobytes(),
+                author.last_loss,
+            )
+            for author in sorted(self._touched, key=lambda author: author.number)
+        )
+        self._touched.clear()
+        self._bound_memory()
+
+    def _bound_memory(self) -> None:
+        if len(self._decoded) > DECODED_AUTHORS_MAX:
+            for author in self._decoded:
+                for segment in author.segments:
+                    segment.members = None
+            self._decoded.clear()
+        if len(self._by_number) > AUTHORS_CACHED_MAX:
+            self._by_id.clear()
+            self._by_number.clear()
+            self._decoded.clear()
+
+    def _members(self, author: Author, segment: Segment) -> BitMap:
+        if segment.members is None:
+            blob = self._storage.members(segment.id)
+            segment.members = unseal(blob, f"segment {segment.id}")
+            self._decoded.add(author)
+        return segment.members
+
+    def _add(self, author: Author, members: BitMap) -> None:
+        """Members who are in no segment of the author yet."""
+        tail = author.tail
+        if tail is None:
+            tail = Segment(0, TAIL, 0, 0, BitMap())
+            author.segments.insert(0, tail)
+        held = self._members(author, tail)
+        held |= members
+        tail.members, tail.size, tail.dirty = held, len(held), True
+        author.followers += len(members)
+        self._touch(author)
+
+    def _remove(self, author: Author, member: int) -> None:
+        for segment in author.segments:
+            members = self._members(author, segment)
+            if member in members:
+                members.discard(member)
+                segment.size, segment.dirty = len(members), True
+                author.followers -= 1
+                self._touch(author)
+                return
+
+    def _touch(self, author: Author) -> None:
+        self._touched.add(author)
+        self._dirty.add(author)
+        self._decoded.add(author)
+
+    def _fold(self, author: Author, tail: Segment) -> None:
+        """Moves the tail's members into the segments of their ranges, splitting what is too big."""
+        ranges = author.segments[1:] or [Segment(0, 0, 0, 0, BitMap())]
+        newcomers = self._members(author, tail)
+        folded: list[Segment] = []
+        for segment, after in zip(ranges, [*ranges[1:], None], strict=True):
+            high = HIGHEST if after is None else after.lower - 1
+            mine = between(newcomers, segment.lower, high)
+            if mine:
+                segment.members = self._members(author, segment) | mine
+                segment.dirty = True
+                folded += _split(segment)
+            else:
+                folded.append(segment)
+        tail.members, tail.size, tail.dirty = BitMap(), 0, True
+        author.segments = [tail, *folded]
+
+    def _write(self, author: Author, segment: Segment) -> None:
+        """Stores a changed segment: in place where no post refers to it, else as a new version."""
+        segment.dirty = False
+        referred = segment.id != 0 and author.last_seq >= segment.since
+        members = self._members(author, segment)
+        segment.size = len(members)
+        gone = not segment.size and segment.lower != 0
+        if segment.id and referred:
+            self._storage.close_segment(segment.id, self._changes.newest)
+        elif segment.id and gone:
+            self._storage.drop_segment(segment.id)
+        elif segment.id:
+            self._storage.rewrite_segment(segment.id, segment.size, seal(members))
+            return
+        if not gone:
+            segment.since = self._changes.newest
+            row = SegmentRow(0, author.number, segment.lower, segment.since, 0, segment.size)
+            segment.id = self._storage.add_segment(row, seal(members))
+
+    # People
+
+    def _load(self, number: int, user_id: str) -> Author:
+        row = self._storage.author(number)
+        author = Author(number, user_id)
+        if row is not None:
+            author.followers, author.last_seq, author.last_ordinal = row[1:4]
+            author.newest.frombytes(row.newest)
+            author.last_loss = row.last_loss
+            author.segments = [
+                Segment(s.id, s.lower, s.since, s.size) for s in self._storage.segments(number)
+            ]
+        blob = self._storage.muted_by(number)
+        if blob is not None:
+            author.muted = unseal(blob, f"those who mute {user_id}")
+        self._by_id[user_id] = self._by_number[number] = author
+        return author
+
+    def _known(self, user_id: str) -> Author:
+        author = self.find(user_id)
+        if author is None:
+            raise NotFound(f"'{shown(user_id)}': nobody here has this id")
+        return author
+
+    def _new_user(self, user_id: str) -> int:
+        self._last_user += 1
+        self._storage.add_users([(self._last_user, user_id)])
+        return self._last_user
+
+    def _number_all(self, user_ids: Iterable[str]) -> dict[str, int]:
+        """The numbers of all of them, new ones in the order they come."""
+        unique = dict.fromkeys(user_ids)
+        numbers = self._storage.numbers_of(tuple(unique))
+        new = [user_id for user_id in unique if user_id not in numbers]
+        first = self._last_user + 1
+        self._storage.add_users(enumerate(new, first))
+        self._last_user += len(new)
+        return numbers | {user_id: first + at for at, user_id in enumerate(new)}
+
+    def _open(self, user: int, author: int, kind: int) -> bool:
+        row = self._storage.relation(user, author, kind)
+        return row is not None and row.until == 0
+
+    def _relation(
+        self, user_id: str, author_id: str, kind: int
+    ) -> tuple[RelationRow | None, Author | None]:
+        """The relation if it is open, and its author."""
+        numbers = self._storage.numbers_of((user_id, author_id))
+        if len(numbers) < 2:
+            return None, None
+        row = self._storage.relation(numbers[user_id], numbers[author_id], kind)
+        if row is None or row.until:
+            return None, None
+        return row, self._known(author_id)
+
+    # Imports
+
+    def _without_known(self, edges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Those of the (author, follower) pairs, in order by author, that are new."""
+        new: list[tuple[int, int]] = []
+        for number, group in groupby(edges, key=itemgetter(0)):
+            author = self.numbered(number)
+            members = BitMap([follower for _, follower in group])
+            for segment in author.segments:
+                members -= self._members(author, segment)
+            new += [(number, follower) for follower in members]
+        return new
+
+    def _within_following_max(
+        self,
+        new: list[tuple[int, int]],
+        positions: dict[tuple[int, int], int],
+        followers: Sequence[str],
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, str]]]:
+        """Splits off the edges with which a follower would follow too many."""
+        counts: dict[int, int] = {}
+        kept: list[tuple[int, int]] = []
+        rejections: list[tuple[int, str]] = []
+        for edge in new:
+            follower = edge[1]
+            count = counts.get(follower)
+            if count is None:
+                count = self._storage.following_count(follower)
+            if count >= self._following_max:
+                at = positions[edge]
+                why = f"'{shown(followers[at])}' follows {self._following_max} authors already"
+                rejections.append((at, why))
+            else:
+                kept.append(edge)
+                count += 1
+            counts[follower] = count
+        return kept, sorted(rejections)
+
+
+def _split(segment: Segment) -> list[Segment]:
+    """The segment, or several where it is too big; the first keeps its range's beginning."""
+    assert segment.members is not None
+    first, *others = split(segment.members, SEGMENT_MAX)
+    segment.members, segment.size = first, len(first)
+    return [segment, *(Segment(0, one.min(), 0, len(one), one, dirty=True) for one in others)]

@@ -1,0 +1,53 @@
+"""An author's posts in order: the newest seqs stand in the author's row, older ones in blocks.
+
+Ordinals count an author's posts from 1, so how many lie in a range is a subtraction.
+"""
+
+from __future__ import annotations
+
+import array
+from bisect import bisect_left
+
+from farm.store.storage import AuthorRow, Snapshot
+
+BLOCK = 32
+
+
+class History:
+    """Looks up one author's seqs; reads a block only when it is reached."""
+
+    def __init__(self, snapshot: Snapshot, author: AuthorRow) -> None:
+        self._snapshot = snapshot
+        self._author = author
+        self._seqs = array.array("Q", author.newest)
+        self._first = author.last_ordinal - len(self._seqs) + 1
+
+    def seq(self, ordinal: int) -> int:
+        """The seq of a post by its ordinal; 0 where there is none."""
+        if not 1 <= ordinal <= self._author.last_ordinal:
+            return 0
+        if not self._first <= ordinal < self._first + len(self._seqs):
+            self._load(ordinal)
+        return self._seqs[ordinal - self._first]
+
+    def before(self, seq: int) -> int:
+        """The ordinal of the newest post below a seq; 0 where there is none."""
+        if seq > self._author.last_seq:
+            return self._author.last_ordinal
+        newest = self._first + len(self._seqs) - 1 == self._author.last_ordinal
+        if newest and self._seqs and self._seqs[0] < seq:
+            return self._first + bisect_left(self._seqs, seq) - 1
+        low, high = 0, self._author.last_ordinal
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.seq(middle) < seq:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def _load(self, ordinal: int) -> None:
+        block = self._snapshot.author_block(self._author.number, ordinal)
+        assert block is not None, f"author {self._author.number} has no post {ordinal}"
+        self._seqs = array.array("Q", block)
+        self._first = (ordinal - 1) // BLOCK * BLOCK + 1

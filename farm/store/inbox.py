@@ -1,0 +1,274 @@
+"""Reading: inboxes, posts, people. The inbox is asked, not written.
+
+What a person sees follows from whom they follow since when: `Reading.sources` is the one place that
+says who sees what, and list and count both come from it. A page is found by merging the newest
+posts of those authors, so N posts need at most N authors.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from farm.audience import BitMap, unseal
+from farm.lifecycle import READY, REST, Part, Reason, State, part_of
+from farm.store.cursor import Cursor, Signer
+from farm.store.history import History
+from farm.store.ledger import ledger_of
+from farm.store.storage import AuthorRow, PartRow, PostRow, Snapshot
+from farm.wire import Delivery, InboxPage, Notification, People, Post, User
+
+SEGMENTS_CACHED_MAX = 1_024
+DELIVERED_LOOKED_AT_MAX = 2_000
+NO_LIMIT = 2**63 - 1
+
+# With several channels a notification is what the first of these says that any channel says.
+_FIRST_SAYS = (
+    State.DELIVERED, State.RETRYING, State.QUEUED, State.DEAD, State.SUPPRESSED, State.RETRACTED,
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Source:
+    """An author whose posts a person sees: those after `since`, of ordinals above `base`."""
+
+    author: AuthorRow
+    since: int
+    base: int
+
+    @property
+    def visible(self) -> int:
+        """How many posts."""
+        return self.author.last_ordinal - self.base
+
+
+class SegmentCache:
+    """Decoded segments. One that a post refers to never changes, so nothing is ever stale."""
+
+    def __init__(self) -> None:
+        self._members: OrderedDict[int, BitMap] = OrderedDict()
+
+    def members(self, snapshot: Snapshot, segment: int) -> BitMap:
+        members = self._members.get(segment)
+        if members is None:
+            members = unseal(snapshot.members(segment), f"segment {segment}")
+            self._members[segment] = members
+            if len(self._members) > SEGMENTS_CACHED_MAX:
+                self._members.popitem(last=False)
+        else:
+            self._members.move_to_end(segment)
+        return members
+
+
+class Reading:
+    """The questions that readers answer, all of one moment."""
+
+    def __init__(self, snapshot: Snapshot, segments: SegmentCache) -> None:
+        self._snapshot = snapshot
+        self._segments = segments
+        self._meta = snapshot.meta()
+        self._signer = Signer(self._meta.secret)
+
+    # Inboxes
+
+    def inbox(self, user_id: str, size: int, after: str, unread_only: bool) -> InboxPage:  # noqa: FBT001
+        """A page, newest first. Raises `InvalidArgument` for a cursor of somebody else's."""
+        del unread_only  # nothing can be marked as read yet, so everything is unread
+        before = self._cursor(user_id, after).change if after else NO_LIMIT
+        live = self._sign(user_id, self._meta.change)
+        number = self._snapshot.number_of(user_id)
+        if number is None:
+            return InboxPage([], has_more=False, unread=0, live_cursor=live)
+        sources = self.sources(number)
+        posts = list(self._merge(sources, before, size + 1))
+        return InboxPage(
+            [self._notification(user_id, number, post) for post in posts[:size]],
+            has_more=len(posts) > size,
+            unread=sum(source.visible for source in sources),
+            live_cursor=live,
+        )
+
+    def delivered(self, user_id: str, size: int) -> list[Notification]:
+        """The newest that were delivered, newest first."""
+        number = self._snapshot.number_of(user_id)
+        found: list[Notification] = []
+        if number is not None:
+            for post in self._merge(self.sources(number), NO_LIMIT, DELIVERED_LOOKED_AT_MAX):
+                notification = self._notification(user_id, number, post)
+                if notification.state is State.DELIVERED:
+                    found.append(notification)
+                if len(found) == size:
+                    break
+        return found
+
+    def sources(self, user: int) -> list[Source]:
+        """Whose posts the person sees now: the one predicate of list and count."""
+        muted = self._snapshot.mutes(user)
+        return [
+            Source(author, relation.since, relation.base)
+            for relation, author in self._snapshot.following(user)
+            if author is not None
+            and author.last_seq > relation.since
+            and author.number not in muted
+        ]
+
+    def _merge(self, sources: list[Source], before: int, count: int) -> Iterator[PostRow]:
+        """The newest `count` visible posts below `before`, newest first."""
+        heap: list[tuple[int, int, Source, History | None]] = []
+        for source in sources:
+            if source.author.last_seq < before:
+                heap.append((-source.author.last_seq, source.author.last_ordinal, source, None))
+            else:
+                older = History(self._snapshot, source.author)
+                ordinal = older.before(before)
+                if ordinal > source.base:
+                    heap.append((-older.seq(ordinal), ordinal, source, older))
+        heapq.heapify(heap)
+        while heap and count:
+            seq, ordinal, source, history = heap[0]
+            post = self._snapshot.post(-seq)
+            if post is not None and not post.retracted:
+                yield post
+                count -= 1
+            if ordinal - 1 > source.base:
+                if history is None:
+                    history = History(self._snapshot, source.author)
+                heapq.heapreplace(heap, (-history.seq(ordinal - 1), ordinal - 1, source, history))
+            else:
+                heapq.heappop(heap)
+
+    def _notification(self, user_id: str, number: int, post: PostRow) -> Notification:
+        deliveries = list(self._deliveries(number, post))
+        states = {delivery.state for delivery in deliveries}
+        return Notification(
+            f"{post.seq:x}.{number:x}",
+            user_id,
+            post.id,
+            post.author_id,
+            post.content,
+            post.created_at_us,
+            read=False,
+            state=next((state for state in _FIRST_SAYS if state in states), State.QUEUED),
+            attempts=max((delivery.attempts for delivery in deliveries), default=0),
+            cursor=self._sign(user_id, post.seq),
+            deliveries=deliveries,
+        )
+
+    def _deliveries(self, number: int, post: PostRow) -> Iterator[Delivery]:
+        """In which set the person is, channel by channel."""
+        for segment in self._snapshot.segment_at(post.author, post.seq, number):
+            if number in self._segments.members(self._snapshot, segment):
+                for name, channel in self._snapshot.channels().items():
+                    rows = self._snapshot.parts((post.seq, channel, segment))
+                    if rows:
+                        yield self._delivery(name, number, rows)
+                return
+
+    def _delivery(self, channel: str, number: int, rows: list[PartRow]) -> Delivery:
+        for row in rows:
+            if row.part != REST and row.members is not None:
+                what = f"post {row.post} segment {row.segment} part {row.part}"
+                if number in unseal(row.members, what):
+                    return self._in_part(channel, row, part_of(row.part))
+        state = State(next(row.state for row in rows if row.part == REST))
+        return Delivery(channel, state, 1 if state is State.DELIVERED else 0, None, None)
+
+    def _in_part(self, channel: str, row: PartRow, part: Part) -> Delivery:
+        error = self._snapshot.errors().get(row.error) if row.error else None
+        if part.state is State.SUPPRESSED:
+            error = Reason(part.detail).name.lower()
+        due_us = row.due_us if part.detail != READY else None
+        return Delivery(channel, part.state, part.attempt, error, due_us)
+
+    # Posts and people
+
+    def post(self, post_id: str) -> Post | None:
+        """A post with its ledger."""
+        row = self._snapshot.post_by_id(post_id)
+        if row is None:
+            return None
+        ledger = ledger_of(self._snapshot, row, self._members)
+        return Post(
+            row.id, row.author_id, row.content, row.created_at_us, bool(row.retracted),
+            row.audience, list(ledger),
+        )  # fmt: skip
+
+    def unaccounted(self, seq: int) -> int:
+        """Of all channels of one post; 0 of one that is gone meanwhile."""
+        row = self._snapshot.post(seq)
+        if row is None:
+            return 0
+        return sum(c.unaccounted for c in ledger_of(self._snapshot, row, self._members))
+
+    def user(self, user_id: str) -> User | None:
+        number = self._snapshot.number_of(user_id)
+        if number is None:
+            return None
+        author = self._snapshot.author(number)
+        return User(
+            user_id,
+            author.followers if author is not None else 0,
+            self._snapshot.following_count(number),
+            sum(source.visible for source in self.sources(number)),
+        )
+
+    def followers(self, author_id: str, size: int, token: str) -> People:
+        """A page of followers, by number. Raises `InvalidArgument` for another's token."""
+        after = 0
+        if token:
+            payload = self._signer.read("followers", author_id, token, "page_token")
+            after = int.from_bytes(payload, "big")
+        number = self._snapshot.number_of(author_id)
+        author = None if number is None else self._snapshot.author(number)
+        if number is None or author is None:
+            return People([], "", 0)
+        page = self._followers_after(number, after, size + 1)
+        more = len(page) > size
+        page = page[:size]
+        next_token = ""
+        if more:
+            next_token = self._signer.sign("followers", author_id, page[-1].to_bytes(4, "big"))
+        return People(self._snapshot.user_ids(page), next_token, author.followers)
+
+    def _followers_after(self, author: int, after: int, count: int) -> list[int]:
+        """The lowest `count` numbers above `after`, the tail's and those of the ranges merged."""
+        found = BitMap()
+        for segment in self._snapshot.segments(author):
+            if len(found) >= count and segment.lower > found[count - 1]:
+                break
+            members = unseal(self._snapshot.members(segment.id), f"segment {segment.id}")
+            found |= members[members.rank(after) :]
+        return list(found[:count])
+
+    def following(self, user_id: str, size: int, token: str) -> People:
+        """A page of authors followed, by id. Raises `InvalidArgument` for another's token."""
+        after = ""
+        if token:
+            after = self._signer.read("following", user_id, token, "page_token").decode()
+        number = self._snapshot.number_of(user_id)
+        if number is None:
+            return People([], "", 0)
+        ids = self._snapshot.following_ids(number, after, size + 1)
+        total = self._snapshot.following_count(number)
+        next_token = ""
+        if len(ids) > size:
+            ids = ids[:size]
+            next_token = self._signer.sign("following", user_id, ids[-1].encode())
+        return People(ids, next_token, total)
+
+    def user_ids(self, sealed_numbers: bytes) -> list[str]:
+        return self._snapshot.user_ids(list(unseal(sealed_numbers, "numbers")))
+
+    # Cursors
+
+    def _sign(self, user_id: str, change: int) -> str:
+        cursor = Cursor(self._meta.incarnation, change)
+        return self._signer.sign("inbox", user_id, cursor.pack())
+
+    def _cursor(self, user_id: str, token: str) -> Cursor:
+        return Cursor.unpack(self._signer.read("inbox", user_id, token, "after"))
+
+    def _members(self, segment: int) -> BitMap:
+        return self._segments.members(self._snapshot, segment)

@@ -1,0 +1,152 @@
+"""Publishing: what one post writes, within the writer's transaction.
+
+One row for the post and, for each segment and channel, one narrow row for the batch; the people
+are already there. Rows are collected and written together when the group of requests is complete.
+"""
+
+from __future__ import annotations
+
+from farm.audience import seal
+from farm.errors import AlreadyExists, NotFound, ResourceExhausted
+from farm.lifecycle import REST, Part, Reason, State
+from farm.limits import shown
+from farm.store import totals
+from farm.store.graph import Author, Changes, Graph
+from farm.store.storage import PartRow, PostRow, Storage
+from farm.store.totals import Totals
+from farm.wire import Published
+
+INBOX = "inbox"  # the channel on which nothing is sent
+RETRY_AFTER_MS = 5_000
+
+
+class Intake:
+    """Takes posts. Make a new one after a rollback."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        graph: Graph,
+        changes: Changes,
+        kept: Totals,
+        *,
+        channels: dict[str, int],
+        backlog_max: int,
+    ) -> None:
+        self._storage = storage
+        self._graph = graph
+        self._changes = changes
+        self._totals = kept
+        self._channels = channels
+        self._sending = [number for name, number in channels.items() if name != INBOX]
+        self._backlog_max = backlog_max
+        self._posts: dict[str, PostRow] = {}  # of this group, by id
+        self._parts: list[PartRow] = []
+        self.refusing_because = ""  # set from outside: no room on disk
+
+    def publish(
+        self, post_id: str, author_id: str, content: str, created_at_us: int, now_us: int,
+        *, must_be_known: bool,
+    ) -> Published:  # fmt: skip
+        """Takes one post. Raises `NotFound`, `AlreadyExists`, `ResourceExhausted`."""
+        before = self._posts.get(post_id) or self._storage.post_by_id(post_id)
+        if before is not None:
+            return _again(before, author_id, content)
+        author = self._graph.find(author_id)
+        if author is None and must_be_known:
+            raise NotFound(
+                f"author_id '{shown(author_id)}': unknown; an author is known who has, or ever "
+                "had, a follower or somebody to follow"
+            )
+        audience = author.followers if author is not None else 0
+        self._admit(audience)
+        if author is not None:
+            self._graph.settle(author)
+        seq = self._changes.next()
+        queued, ordinal = audience, 0
+        if author is not None:
+            ordinal = self._graph.published(author, seq)
+            queued -= self._fan_out(author, seq)
+        self._posts[post_id] = PostRow(
+            seq, post_id, author.number if author is not None else 0, author_id, ordinal,
+            created_at_us, now_us, audience, queued, 0, content,
+        )  # fmt: skip
+        self._totals.observe(totals.AUDIENCE, audience)
+        return Published(post_id, queued, audience, duplicate=False)
+
+    def flush(self) -> list[PostRow]:
+        """Writes the group's posts and tells which there are."""
+        posts = list(self._posts.values())
+        if posts:
+            self._storage.add_posts(posts)
+            self._storage.save_parts(self._parts)
+            self._posts, self._parts = {}, []
+        return posts
+
+    def why_refusing(self) -> str:
+        """Why posts are refused now; empty: they are not."""
+        if self.refusing_because:
+            return self.refusing_because
+        if self._backlog() >= self._backlog_max:
+            return f"{self._backlog()} notifications wait, of at most {self._backlog_max}"
+        return ""
+
+    def _backlog(self) -> int:
+        return self._totals.of(totals.QUEUED) + self._totals.of(totals.RETRYING)
+
+    def _admit(self, audience: int) -> None:
+        """A post whose own audience is beyond the most is taken while nothing else waits."""
+        why = self.why_refusing()
+        more = audience * len(self._sending)
+        backlog = self._backlog()
+        if not why and backlog and backlog + more > self._backlog_max:
+            why = f"{backlog} notifications wait, {more} more are too many of {self._backlog_max}"
+        if why:
+            raise ResourceExhausted(f"{why}; try again later", retry_after_ms=RETRY_AFTER_MS)
+
+    def _fan_out(self, author: Author, seq: int) -> int:
+        """The batches of a post; returns how many people are suppressed from the start."""
+        suppressed_people = 0
+        for segment in author.segments:
+            if not segment.size:
+                continue
+            muted = self._graph.members(author, segment) & author.muted if author.muted else None
+            suppressed = len(muted) if muted else 0
+            suppressed_people += suppressed
+            for name, number in self._channels.items():
+                sent = name == INBOX or suppressed == segment.size
+                state = State.DELIVERED if sent else State.QUEUED
+                self._parts.append(
+                    PartRow(seq, number, segment.id, REST, state, None, 0, seq, None)
+                )
+                self._count(name, segment.size - suppressed, suppressed)
+                if muted:
+                    part = Part(State.SUPPRESSED, 0, Reason.MUTED)
+                    row = PartRow(
+                        seq, number, segment.id, part.key, part.state, None, 0, seq, seal(muted)
+                    )
+                    self._parts.append(row)
+        return suppressed_people
+
+    def _count(self, channel: str, told: int, suppressed: int) -> None:
+        if channel == INBOX:
+            self._totals.add(told, totals.SENT)
+            self._totals.add(told, totals.ATTEMPTS, channel, "delivered")
+            self._totals.observe(totals.END_TO_END, 0.0, told)
+        else:
+            self._totals.add(told, totals.QUEUED)
+        if suppressed:
+            self._totals.add(suppressed, totals.SUPPRESSED, channel, Reason.MUTED.name.lower())
+
+
+def _again(before: PostRow, author_id: str, content: str) -> Published:
+    """The first answer again. Raises `AlreadyExists` where the post is another one."""
+    if before.author_id != author_id:
+        raise AlreadyExists(
+            f"post_id '{shown(before.id)}': published before by another author; use a new id"
+        )
+    if before.content != content:
+        raise AlreadyExists(
+            f"post_id '{shown(before.id)}': published before with other content; use a new id"
+        )
+    return Published(before.id, before.queued, before.audience, duplicate=True)

@@ -1,0 +1,148 @@
+"""A reader process: answers reads from the database. `python -m farm.store.reader`.
+
+Reads in the writer would hold up every commit behind them, so they have processes of their own,
+with read-only connections and snapshots of milliseconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+from setproctitle import setproctitle
+
+from farm import wire
+from farm.clock import Clock, SystemClock
+from farm.config import Child
+from farm.errors import HarkError, Internal, StartError
+from farm.observe import log, start_logging
+from farm.sockets import Addresses, Sockets, Waiter
+from farm.store.inbox import Reading, SegmentCache
+from farm.store.sqlite import READ_S_MAX, SqliteSnapshot, unavailable
+from farm.store.sweep import Sweeper
+from farm.wire import Kind, Query, WireError
+
+LOOK_UP_S = 0.1  # a signal to end is heard within this
+
+
+def main() -> int:
+    child = Child.from_standard_input()
+    settings = child.settings
+    name = f"reader {child.number}"
+    setproctitle(f"hark: {name}")
+    clock = SystemClock()
+    start_logging(name, clock, log_format=settings.log_format, log_level=settings.log_level)
+    try:
+        snapshot = SqliteSnapshot.open(Path(settings.data_dir))
+    except StartError as error:
+        sys.stderr.write(f"hark: {error.message}\n")
+        return StartError.exit_status
+    sockets = Sockets()
+    reader = Reader(snapshot, sockets, Addresses(child.sockets), child.number, clock)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, reader.stop)
+    reader.serve()
+    sockets.close()
+    snapshot.close()
+    return 0
+
+
+class Reader:
+    """The sockets of a reader, and its loop."""
+
+    def __init__(
+        self,
+        snapshot: SqliteSnapshot,
+        sockets: Sockets,
+        addresses: Addresses,
+        number: int,
+        clock: Clock,
+    ) -> None:
+        self._snapshot = snapshot
+        self._clock = clock
+        self._requests = sockets.server(addresses.reader(number))
+        self._control = sockets.server(addresses.control("reader", number))
+        self._waiter = Waiter(self._requests, self._control)
+        self._segments = SegmentCache()
+        self._sweeper = Sweeper(clock) if number == 1 else None
+        self._until_s = 0.0
+        self._stopping = False
+        snapshot.cut_at(lambda: self._until_s - clock.monotonic_s())
+
+    def stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def serve(self) -> None:
+        """Until stopped."""
+        while not self._stopping:
+            self._waiter.wait(LOOK_UP_S)
+            while (ping := self._control.receive()) is not None:
+                self._control.reply(ping[0], wire.pack(Kind.PONG, {"serving": True}))
+            while (request := self._requests.receive()) is not None:
+                self._requests.reply(request[0], self._answer(request[1]))
+            self._sweep()
+
+    def _answer(self, payload: bytes) -> bytes:
+        try:
+            match wire.unpack(payload):
+                case Kind.READ, [str(), int() as number, queries]:
+                    checked = wire.check_operations(queries, wire.QUERY_SIGNATURES)
+                    return wire.pack(Kind.ANSWERS, number, self._read(checked))
+                case kind, _:
+                    return wire.pack(Kind.FAULT, f"{kind.name} is nothing to ask a reader")
+        except WireError as error:
+            log(logging.WARNING, "a message was not understood", why=error)
+            return wire.pack(Kind.FAULT, str(error))
+
+    def _read(self, queries: list[list[Any]]) -> list[Any]:
+        """A result for each, all of one moment."""
+        self._until_s = self._clock.monotonic_s() + READ_S_MAX
+        results: list[Any] = []
+        with self._snapshot as snapshot:
+            reading = Reading(snapshot, self._segments)
+            for query in queries:
+                try:
+                    results.append(wire.ok(self._ask(reading, query[0])(*query[1:])))
+                except HarkError as error:
+                    results.append(wire.failed(error))
+                except apsw.Error as error:
+                    results.append(wire.failed(unavailable(error)))
+        return results
+
+    def _ask(self, reading: Reading, query: int) -> Callable[..., Any]:
+        match query:
+            case Query.INBOX:
+                return reading.inbox
+            case Query.DELIVERED:
+                return reading.delivered
+            case Query.POST:
+                return reading.post
+            case Query.USER:
+                return reading.user
+            case Query.FOLLOWERS:
+                return reading.followers
+            case Query.FOLLOWING:
+                return reading.following
+            case Query.USER_IDS:
+                return reading.user_ids
+            case Query.SWEEP if self._sweeper is not None:
+                return self._sweeper.result
+            case _:
+                raise Internal(f"query {query} has no meaning here")
+
+    def _sweep(self) -> None:
+        """A step of the background sweep, when it is time."""
+        if self._sweeper is None or self._clock.monotonic_s() < self._sweeper.next_s:
+            return
+        self._until_s = self._clock.monotonic_s() + READ_S_MAX
+        with self._snapshot as snapshot:
+            self._sweeper.step(snapshot, Reading(snapshot, self._segments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+"""What a store must be able to do, in the words of the domain; an engine says how.
+
+`Storage` is the writer's side: one process, one transaction at a time. `Snapshot` is the readers'.
+Sets travel as sealed blobs (`farm.audience`), times in microseconds of store time, states and parts
+as `farm.lifecycle` names them. Nothing here is SQL, and nothing asks for what PostgreSQL could not
+do. One conformance suite, `tests/store/test_conformance.py`, runs against every engine.
+
+Any method may raise `StorageFull` (no room: the transaction is over and stored nothing) or
+`Corrupt` (the bytes are not what was written).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from farm.errors import ResourceExhausted
+
+TAIL = -1  # `lower` of the small segment that takes a hot author's new followers
+FOLLOW, MUTE = 0, 1  # kinds of relation
+
+
+class StorageFull(ResourceExhausted):
+    """The disk has no room. The transaction it happened in has stored nothing."""
+
+
+class CommitUnknown(Exception):
+    """A commit raised: nobody knows whether it is durable. The process must end and reopen."""
+
+
+class Meta(NamedTuple):
+    """What is known of the store as a whole, durable with every commit."""
+
+    incarnation: int  # another one after a restore
+    secret: bytes  # signs cursors
+    change: int  # the newest number handed out
+    now_us: int  # the newest store time
+    totals: bytes  # msgpack of `totals.Totals`
+
+
+class AuthorRow(NamedTuple):
+    """`newest` holds the last 32 to 63 seqs as 64-bit little-endian numbers, ascending."""
+
+    number: int
+    followers: int
+    last_seq: int
+    last_ordinal: int
+    newest: bytes
+    last_loss: int  # the change of the newest unfollow or mute
+
+
+class SegmentRow(NamedTuple):
+    """A version of a part of an author's followers. `until` 0: current."""
+
+    id: int
+    author: int
+    lower: int  # the range of numbers begins here; TAIL: any
+    since: int
+    until: int
+    size: int
+
+
+class PostRow(NamedTuple):
+    seq: int
+    id: str
+    author: int  # 0: nobody Hark knows
+    author_id: str
+    ordinal: int  # among the author's posts, from 1
+    created_at_us: int
+    received_at_us: int
+    audience: int
+    queued: int  # the audience less those suppressed, as first answered
+    retracted: int  # the change that did it, or 0
+    content: str
+
+
+class PartRow(NamedTuple):
+    """A part of a batch. The rest (part 0) has no members."""
+
+    post: int
+    channel: int
+    segment: int
+    part: int
+    state: int
+    due_us: int | None  # of a retry that waits for its time
+    error: int  # number of the newest error, or 0
+    changed: int
+    members: bytes | None
+
+
+class LeaseRow(NamedTuple):
+    """A lease on the members of one part that lie in [low, high]. No session: suspected by
+    `deaths` deaths, waiting to be tried apart from others."""
+
+    id: int
+    session: str
+    post: int
+    channel: int
+    segment: int
+    part: int
+    low: int
+    high: int
+    deaths: int
+
+
+class RelationRow(NamedTuple):
+    user: int
+    author: int
+    kind: int
+    since: int
+    until: int  # 0: still so
+    base: int  # the author's last ordinal at `since`
+
+
+BatchKey = tuple[int, int, int]  # post, channel, segment
+PartKey = tuple[int, int, int, int]  # and part
+
+
+class Snapshot(Protocol):
+    """Reading, at one moment."""
+
+    def meta(self) -> Meta: ...
+    def channels(self) -> dict[str, int]: ...
+    def errors(self) -> dict[int, str]:
+        """Every error fingerprint, by number."""
+
+    def number_of(self, user_id: str) -> int | None: ...
+    def numbers_of(self, user_ids: Sequence[str]) -> dict[str, int]:
+        """Of those that are known."""
+
+    def user_ids(self, numbers: Sequence[int]) -> list[str]:
+        """In the order of the numbers, which all exist."""
+
+    def author(self, number: int) -> AuthorRow | None: ...
+    def author_block(self, number: int, ordinal: int) -> bytes | None:
+        """The 32 seqs of an author's posts in which this ordinal lies (see `blocks.py`)."""
+
+    def muted_by(self, author: int) -> bytes | None:
+        """Sealed set of those who mute the author."""
+
+    def segments(self, author: int) -> list[SegmentRow]:
+        """The current ones, the tail first, then by range."""
+
+    def segment_at(self, author: int, seq: int, number: int) -> list[int]:
+        """Ids of those alive at seq in which the user could be: the tail's and one range's."""
+
+    def segment(self, segment: int) -> SegmentRow: ...
+    def members(self, segment: int) -> bytes: ...
+    def relation(self, user: int, author: int, kind: int) -> RelationRow | None:
+        """The newest."""
+
+    def following(self, user: int) -> Iterator[tuple[RelationRow, AuthorRow | None]]:
+        """The open followings of a user, muted authors included."""
+
+    def following_ids(self, user: int, after: str, size: int) -> list[str]: ...
+    def following_count(self, user: int) -> int: ...
+    def mutes(self, user: int) -> set[int]:
+        """Authors whom the user mutes."""
+
+    def post(self, seq: int) -> PostRow | None: ...
+    def post_by_id(self, post_id: str) -> PostRow | None: ...
+    def posts_after(self, seq: int, limit: int) -> list[int]:
+        """Seqs in ascending order."""
+
+    def parts_of_post(self, post: int) -> list[PartRow]: ...
+    def parts(self, batch: BatchKey) -> list[PartRow]: ...
+
+
+class Storage(Snapshot, Protocol):
+    """Writing. Everything between `begin` and `commit` is stored whole or not at all."""
+
+    def begin(self) -> None: ...
+    def commit(self) -> None:
+        """Durable when it returns. Raises `CommitUnknown`, or `StorageFull`: surely not stored."""
+
+    def rollback(self) -> None: ...
+    def close(self) -> None: ...
+
+    def save_meta(self, meta: Meta) -> None: ...
+    def add_channel(self, name: str) -> int: ...
+    def add_error(self, text: str) -> int: ...
+
+    def add_users(self, users: Iterable[tuple[int, str]]) -> None: ...
+    def last_user(self) -> int: ...
+    def save_authors(self, rows: Iterable[AuthorRow]) -> None: ...
+    def add_author_blocks(self, rows: Iterable[tuple[int, int, bytes]]) -> None: ...
+    def save_muted_by(self, author: int, members: bytes | None) -> None: ...
+
+    def add_relations(self, rows: Iterable[RelationRow]) -> None: ...
+    def close_relation(self, row: RelationRow, until: int) -> None: ...
+
+    def add_segment(self, row: SegmentRow, members: bytes) -> int:
+        """The new segment's id (that of `row` is not looked at)."""
+
+    def rewrite_segment(self, segment: int, size: int, members: bytes) -> None:
+        """Only of a segment that no post refers to."""
+
+    def close_segment(self, segment: int, until: int) -> None: ...
+    def drop_segment(self, segment: int) -> None: ...
+
+    def add_posts(self, rows: Iterable[PostRow]) -> None: ...
+    def save_parts(self, rows: Iterable[PartRow]) -> None:
+        """Adds or replaces."""
+
+    def set_rest(self, rows: Iterable[tuple[int, int, int, int, int]]) -> None:
+        """Of batches' rests: (state, changed, post, channel, segment)."""
+
+    def drop_parts(self, keys: Iterable[PartKey]) -> None: ...
+
+    def waiting_posts(self, channels: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """(author, post) of those with somebody to send to now, oldest first."""
+
+    def oldest_waiting(self) -> int | None:
+        """The oldest post with somebody queued or retrying."""
+
+    def ready_parts(self, post: int, channels: Sequence[int]) -> list[tuple[int, int, int]]:
+        """(channel, segment, part) of a post that could be leased now."""
+
+    def due_parts(self, now_us: int, limit: int) -> list[PartKey]:
+        """Retries whose time has come, the oldest first."""
+
+    def next_due_us(self) -> int | None: ...
+
+    def leases(self) -> list[LeaseRow]: ...
+    def add_leases(self, rows: Iterable[LeaseRow]) -> None: ...
+    def drop_leases(self, ids: Iterable[int]) -> None: ...
+
+    def import_known(self, digest: str) -> bool: ...
+    def add_import(self, digest: str) -> None: ...
+
+    def free_bytes(self) -> int: ...
+    def disk_bytes(self) -> int: ...
+    def checkpoint(self) -> None:
+        """Keeps the log of changes bounded; called between transactions."""

@@ -1,0 +1,45 @@
+"""The sweep: looks through all posts, a few at a time, for people who are in no set or in two.
+
+From the sets, not from counters, so that it finds what a wrong counter would hide.
+"""
+
+from __future__ import annotations
+
+from farm.clock import Clock
+from farm.store.inbox import Reading
+from farm.store.storage import Snapshot
+from farm.wire import Sweep
+
+POSTS_PER_STEP = 64
+STEP_EVERY_S = 0.1
+ROUND_EVERY_S = 10.0
+
+
+class Sweeper:
+    """Goes round and round; `step` does a little and says when it wants to be called again."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._after = 0
+        self._found = 0
+        self._last = 0
+        self._ended_s = clock.monotonic_s()
+        self.next_s = clock.monotonic_s()
+
+    def result(self) -> Sweep:
+        """What the last whole round found, or this one if that is worse, and the round's age."""
+        age_s = self._clock.monotonic_s() - self._ended_s
+        return Sweep(max(self._last, self._found), age_s)
+
+    def step(self, snapshot: Snapshot, reading: Reading) -> None:
+        """Looks at some posts, in ascending order."""
+        now_s = self._clock.monotonic_s()
+        self.next_s = now_s + STEP_EVERY_S
+        posts = snapshot.posts_after(self._after, POSTS_PER_STEP)
+        self._found += sum(map(reading.unaccounted, posts))
+        if posts:
+            self._after = posts[-1]
+        if len(posts) < POSTS_PER_STEP:
+            self._last, self._found, self._after = self._found, 0, 0
+            self._ended_s = now_s
+            self.next_s = now_s + ROUND_EVERY_S

@@ -1,0 +1,90 @@
+"""Whose turn it is: deficit round robin over authors, so that no author's million starves others.
+
+Each author with something to send gets `QUANTUM` recipients a turn. One that is alone gets all that
+is asked for. What is kept here is an order only; what is ready stands in the store.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from farm.store.batches import Batch
+from farm.store.storage import BatchKey, Storage
+
+QUANTUM = 64  # recipients
+
+
+class Turns:
+    """The authors in turn, and of each the posts in order."""
+
+    def __init__(self, storage: Storage, channels: Sequence[int]) -> None:
+        self._storage = storage
+        self._channels = channels
+        self._ring: deque[int] = deque()
+        self._posts: dict[int, deque[int]] = {}
+        self._waiting: set[int] = set()
+        self._open: dict[int, deque[tuple[int, int, int]]] = {}  # ready parts of posts begun
+        for author, post in storage.waiting_posts(channels):
+            self.add(author, post)
+
+    def __bool__(self) -> bool:
+        return bool(self._ring)
+
+    def add(self, author: int, post: int) -> None:
+        """Something of the post is ready, perhaps again."""
+        self._open.pop(post, None)
+        if post in self._waiting:
+            return
+        self._waiting.add(post)
+        if author in self._posts:
+            self._posts[author].append(post)
+        else:
+            self._posts[author] = deque((post,))
+            self._ring.append(author)
+
+    def take(self, want: int, load: Callable[[BatchKey], Batch]) -> list[tuple[Batch, int, int]]:
+        """Up to `want` recipients, as (batch, part, how many), fairly by author."""
+        picked: dict[tuple[BatchKey, int], tuple[Batch, int, int]] = {}
+        while want > 0 and self._ring:
+            author = self._ring[0]
+            credit = want if len(self._ring) == 1 else min(want, QUANTUM)
+            want -= self._serve(author, credit, picked, load)
+            if self._posts[author]:
+                self._ring.rotate(-1)
+            else:
+                del self._posts[author]
+                self._ring.popleft()
+        return list(picked.values())
+
+    def _serve(
+        self,
+        author: int,
+        credit: int,
+        picked: dict[tuple[BatchKey, int], tuple[Batch, int, int]],
+        load: Callable[[BatchKey], Batch],
+    ) -> int:
+        """Picks from one author's posts in order; returns how many recipients."""
+        posts, used = self._posts[author], 0
+        while posts and used < credit:
+            post = posts[0]
+            parts = self._open.get(post)
+            if parts is None:
+                parts = deque(self._storage.ready_parts(post, self._channels))
+                self._open[post] = parts
+            while parts and used < credit:
+                channel, segment, part = parts[0]
+                batch = load((post, channel, segment))
+                before = picked.get((batch.key, part), (batch, part, 0))[2]
+                free = batch.free_size(part) - before
+                count = min(free, credit - used)
+                if count > 0:
+                    picked[batch.key, part] = (batch, part, before + count)
+                    used += count
+                if count == free or count <= 0:
+                    parts.popleft()
+            if not parts:
+                posts.popleft()
+                self._waiting.discard(post)
+                self._open.pop(post, None)
+        return used

@@ -1,0 +1,230 @@
+"""The store process: the one that writes. `python -m farm.store.writer`, started by the supervisor.
+
+One loop of plain code. It takes all requests that wait, lets `core.py` run them as one group in one
+transaction, and answers when they are durable. While a commit runs, the next group gathers by
+itself, so load makes groups larger, not slower.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import sys
+from pathlib import Path
+
+from setproctitle import setproctitle
+
+from farm import wire
+from farm.clock import Clock, SystemClock
+from farm.config import Child, Settings
+from farm.errors import StartError
+from farm.observe import ProcessMetrics, log, start_logging
+from farm.schedule import Backoff, LeaseTerms
+from farm.sockets import Addresses, Sockets, Waiter
+from farm.store.core import Answers, Core, Group, Rules
+from farm.store.dispatch import Terms
+from farm.store.sqlite import Checkpointer, SqliteStorage
+from farm.store.storage import CommitUnknown
+from farm.wire import Kind, WireError
+
+GROUP_MESSAGES_MAX = 512
+GROUP_BYTES_MAX = 16 * 1024 * 1024
+LOOK_UP_S = 0.1  # a signal to end is heard within this
+CLIENTS_REMEMBERED_MAX = 1_000
+
+Envelope = list[bytes]
+
+
+def main() -> int:
+    child = Child.from_standard_input()
+    settings = child.settings
+    setproctitle("hark: store")
+    clock = SystemClock()
+    start_logging("store", clock, log_format=settings.log_format, log_level=settings.log_level)
+    chance = random.Random(settings.seed)
+    data_dir = Path(settings.data_dir)
+    try:
+        storage = SqliteStorage.create_or_open(data_dir, chance=chance, now_us=clock.wall_us())
+    except StartError as error:
+        sys.stderr.write(f"hark: {error.message}\n")
+        return StartError.exit_status
+    core = Core(storage, clock, chance, rules_of(settings))
+    checkpointer = Checkpointer(data_dir)
+    sockets = Sockets()
+    writer = Writer(core, sockets, Addresses(child.sockets), clock, ProcessMetrics())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, writer.stop)
+    try:
+        writer.serve(storage)
+    except CommitUnknown as error:
+        log(logging.CRITICAL, "a commit raised, its outcome is unknown; starting again", why=error)
+        return 1
+    finally:
+        sockets.close()
+        checkpointer.close()
+    storage.close()
+    return 0
+
+
+def rules_of(settings: Settings) -> Rules:
+    return Rules(
+        channels=settings.channel,
+        following_max=settings.following_max,
+        backlog_max=settings.backlog_max,
+        disk_reserve_bytes=settings.disk_reserve_mb * 2**20,
+        terms=Terms(
+            Backoff(settings.backoff_ms, settings.backoff_cap_ms),
+            settings.max_attempts,
+            LeaseTerms(),
+            settings.seed,
+        ),
+    )
+
+
+class Writer:
+    """The sockets of the store, and its loop."""
+
+    def __init__(
+        self,
+        core: Core,
+        sockets: Sockets,
+        addresses: Addresses,
+        clock: Clock,
+        metrics: ProcessMetrics,
+    ) -> None:
+        self._core = core
+        self._clock = clock
+        self._metrics = metrics
+        self._requests = sockets.server(addresses.store)
+        self._outcomes = sockets.puller(addresses.outcomes)
+        self._control = sockets.server(addresses.control("store", 1))
+        self._waiter = Waiter(self._requests, self._outcomes, self._control)
+        self._answered: dict[str, tuple[int, bytes]] = {}  # the last answer of each asker
+        self._waiting: dict[str, tuple[Envelope, float]] = {}  # sessions, until when
+        self._timer_s = 0.0
+        self._stopping = False
+
+    def stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def serve(self, storage: SqliteStorage) -> None:
+        """Until stopped; what was taken by then is answered."""
+        while not self._stopping:
+            self._waiter.wait(min(LOOK_UP_S, self._patience_s()))
+            self._answer_pings()
+            self._turn()
+            self._dismiss()
+            storage.checkpoint()
+
+    def _patience_s(self) -> float:
+        now_s = self._clock.monotonic_s()
+        waits = [self._timer_s, *(until_s for _, until_s in self._waiting.values())]
+        return min(waits) - now_s
+
+    def _answer_pings(self) -> None:
+        while (request := self._control.receive()) is not None:
+            self._control.reply(request[0], wire.pack(Kind.PONG, {"serving": True}))
+
+    def _turn(self) -> None:
+        """One group, if anybody asked or something is due."""
+        group, writes = self._collect()
+        now_s = self._clock.monotonic_s()
+        if not group and now_s < self._timer_s:
+            return
+        answers = self._core.run(group)
+        self._timer_s = self._clock.monotonic_s() + self._core.idle_s()
+        if group:
+            self._metrics.commit_duration.observe(self._clock.monotonic_s() - now_s)
+            self._metrics.batch_operations.observe(len(group))
+        self._reply(answers, writes)
+
+    def _collect(self) -> tuple[Group, list[tuple[Envelope, str, int, int]]]:
+        """All that waits, up to a limit, and who asked for which operations of it."""
+        group = Group()
+        writes: list[tuple[Envelope, str, int, int]] = []
+        bytes_left = GROUP_BYTES_MAX
+        for _ in range(GROUP_MESSAGES_MAX):
+            request = self._requests.receive()
+            if request is None:
+                break
+            envelope, payload = request
+            self._understand(envelope, payload, group, writes)
+            bytes_left -= len(payload)
+            if bytes_left < 0:
+                break
+        for _ in range(GROUP_MESSAGES_MAX):
+            outcome = self._outcomes.receive()
+            if outcome is None:
+                break
+            self._understand_outcomes(outcome, group)
+        return group, writes
+
+    def _understand_outcomes(self, payload: bytes, group: Group) -> None:
+        try:
+            match wire.unpack(payload):
+                case Kind.OUTCOMES, body:
+                    group.outcomes.append(wire.unpack_outcomes(body))
+                case kind, _:
+                    log(logging.WARNING, "no outcomes", kind=kind.name)
+        except WireError as error:
+            log(logging.WARNING, "a message was not understood", why=error)
+
+    def _understand(
+        self,
+        envelope: Envelope,
+        payload: bytes,
+        group: Group,
+        writes: list[tuple[Envelope, str, int, int]],
+    ) -> None:
+        try:
+            match wire.unpack(payload):
+                case Kind.WRITE, [str() as client, int() as number, operations]:
+                    before = self._answered.get(client)
+                    if before is not None and before[0] == number:
+                        self._requests.reply(envelope, before[1])
+                        return
+                    checked = wire.check_operations(operations, wire.SIGNATURES)
+                    group.operations += checked
+                    writes.append((envelope, client, number, len(checked)))
+                case Kind.LEASE, body:
+                    request = wire.unpack_lease_request(body)
+                    group.leases.append(request)
+                    until_s = self._clock.monotonic_s() + self._core.poll_s
+                    self._waiting[request.session] = (envelope, until_s)
+                case kind, _:
+                    why = f"{kind.name} is nothing to ask the store"
+                    self._requests.reply(envelope, wire.pack(Kind.FAULT, why))
+        except WireError as error:
+            log(logging.WARNING, "a message was not understood", why=error)
+            self._requests.reply(envelope, wire.pack(Kind.FAULT, str(error)))
+
+    def _reply(self, answers: Answers, writes: list[tuple[Envelope, str, int, int]]) -> None:
+        first = 0
+        for envelope, client, number, count in writes:
+            payload = wire.pack(Kind.ANSWERS, number, answers.results[first : first + count])
+            first += count
+            self._remember(client, number, payload)
+            self._requests.reply(envelope, payload)
+        for session, answer in answers.leases.items():
+            envelope, _ = self._waiting.pop(session)
+            self._requests.reply(envelope, wire.pack(Kind.GRANTS, *answer))
+
+    def _remember(self, client: str, number: int, payload: bytes) -> None:
+        """The same request asked again gets the same answer."""
+        if client not in self._answered and len(self._answered) >= CLIENTS_REMEMBERED_MAX:
+            self._answered.pop(next(iter(self._answered)))
+        self._answered[client] = (number, payload)
+
+    def _dismiss(self) -> None:
+        """Answers those without work who have waited long enough."""
+        now_s = self._clock.monotonic_s()
+        for session in [s for s, (_, until_s) in self._waiting.items() if until_s <= now_s]:
+            envelope, _ = self._waiting.pop(session)
+            answer = self._core.give_up_waiting(session)
+            if answer is not None:
+                self._requests.reply(envelope, wire.pack(Kind.GRANTS, *answer))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

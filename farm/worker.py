@@ -1,0 +1,314 @@
+"""A delivery worker. `python -m farm.worker`, started by the supervisor.
+
+Three things go on at once: asking the store for leases, delivering what came, and reporting what
+came of it. Nothing that matters is kept here: kill it, and the store offers its leases again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from setproctitle import setproctitle
+
+from farm import wire
+from farm.channels.channel import Channel, Durations, Slots, Work
+from farm.channels.simulated import Simulated
+from farm.clock import Clock, SystemClock
+from farm.config import Child, Settings
+from farm.errors import Internal, Unavailable
+from farm.lifecycle import State
+from farm.observe import log, start_logging
+from farm.schedule import LeaseTerms
+from farm.sockets import Addresses, Asker, Pusher, Sockets, answer_pings
+from farm.wire import Kind, LeaseAnswer
+
+ASK_TIMEOUT_S = 2.5  # more than the store lets a request wait for work
+REPORT_EVERY_S = 0.1
+REPORT_GAP_S = 0.002  # between two reports, however much ends
+RESEND_AFTER_S = 2.0
+PUSH_TIMEOUT_S = 1.0
+WORK_AHEAD_S = 0.25  # how much work is held, measured by how fast it goes
+WANT_MAX = 65_536
+FULL_PAUSE_S = 0.5  # leases are renewed this often while there is no room for more
+PACE_EVERY_S = 0.1
+PACE_WEIGHT = 0.5
+DRAIN_S = 3.0
+GOODBYES_MAX = 10
+GOODBYE_S = 0.2
+
+
+def main() -> int:
+    child = Child.from_standard_input()
+    settings = child.settings
+    setproctitle(f"hark: worker {child.number}")
+    clock = SystemClock()
+    start_logging(
+        f"worker {child.number}",
+        clock,
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+    )
+    asyncio.run(run(child, clock))
+    return 0
+
+
+async def run(child: Child, clock: Clock) -> None:
+    """Works until SIGTERM, then ends what is in flight and gives back the rest."""
+    sockets, addresses = Sockets(), Addresses(child.sockets)
+    worker = Worker(
+        child.name,
+        sockets.asker(addresses.store),
+        sockets.pusher(addresses.outcomes),
+        channels_of(child.settings, clock),
+        clock,
+        concurrency=child.settings.worker_concurrency,
+        max_attempts=child.settings.max_attempts,
+    )
+    control = sockets.async_server(addresses.control("worker", child.number))
+    pings = asyncio.create_task(answer_pings(control, lambda: {"serving": True}))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.drain)
+    await worker.run()
+    pings.cancel()
+    sockets.close()
+
+
+def channels_of(settings: Settings, clock: Clock) -> dict[str, Channel]:
+    """The channels on which something is sent."""
+    simulated = Simulated(
+        failure_rate=settings.simulated_failure_rate,
+        latency_ms=settings.simulated_latency_ms,
+        repeatable=settings.seed is not None,
+        clock=clock,
+    )
+    return {channel.name: channel for channel in (simulated,) if channel.name in settings.channel}
+
+
+class Worker:
+    """One session with the store."""
+
+    def __init__(
+        self,
+        session: str,
+        asker: Asker,
+        pusher: Pusher,
+        channels: dict[str, Channel],
+        clock: Clock,
+        *,
+        concurrency: int,
+        max_attempts: int,
+    ) -> None:
+        self._session = session
+        self._asker = asker
+        self._pusher = pusher
+        self._channels = channels
+        self._clock = clock
+        self._concurrency = concurrency
+        self._max_attempts = max_attempts
+        self._slots = Slots(concurrency)
+        self._terms = LeaseTerms()
+        self._works: dict[int, Work] = {}  # by lease, until its last outcome is acknowledged
+        self._open: dict[int, Work] = {}  # those whose last outcome is not on its way
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._durations = Durations()
+        self._unacknowledged: dict[int, _Report] = {}
+        self._reports = 0
+        self._pace = _Pace(clock)
+        self._draining = asyncio.Event()
+        self._ended = asyncio.Event()  # some work has ended, so there is something to report
+        self._room = asyncio.Event()  # and perhaps room for more
+
+    def drain(self) -> None:
+        """Begins no send any more. What is in flight ends, the rest goes back untried."""
+        for work in self._works.values():
+            work.stop()
+        self._draining.set()
+
+    async def run(self) -> None:
+        leasing = asyncio.create_task(self._lease())
+        reporting = asyncio.create_task(self._report_as_it_comes())
+        draining = asyncio.create_task(self._draining.wait())
+        ended, _ = await asyncio.wait(
+            (leasing, reporting, draining), return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in ended - {draining}:
+            task.result()  # neither ends but by raising
+        leasing.cancel()
+        if self._deliveries:
+            await asyncio.wait(self._deliveries, timeout=DRAIN_S)
+        reporting.cancel()
+        await self._say_goodbye()
+
+    # Leasing
+
+    async def _lease(self) -> None:
+        """Asks for work for ever; while there is no room for more, only renews what is held."""
+        for request in itertools.count(1):
+            want, asked_s = self._want(), self._clock.monotonic_s()
+            answer = await self._ask(request, want, ASK_TIMEOUT_S)
+            if answer is not None:
+                self._begin(answer, self._terms.end_s(asked_s))
+            if not want:
+                self._room.clear()
+                await _either(self._room, FULL_PAUSE_S)
+
+    def _want(self) -> int:
+        """How many recipients there is room for; 0 while enough is held."""
+        held = sum(work.unsettled for work in self._open.values())
+        room = min(max(self._concurrency, int(self._pace.per_second() * WORK_AHEAD_S)), WANT_MAX)
+        return room - held if held <= room // 2 else 0
+
+    async def _ask(self, request: int, want: int, timeout_s: float) -> LeaseAnswer | None:
+        """The answer to a lease request, its leases' ends set; None while the store is away."""
+        asked_s, held = self._clock.monotonic_s(), list(self._works)
+        payload = wire.pack(Kind.LEASE, self._session, request, want, held)
+        try:
+            kind, body = await self._asker.ask(payload, timeout_s)
+        except Unavailable:
+            return None
+        if kind is not Kind.GRANTS:
+            raise Internal(f"the store did not understand: {body[0]}")
+        answer = wire.unpack_lease_answer(body)
+        for lease in held:
+            if (work := self._works.get(lease)) is not None:
+                work.end_s = self._terms.end_s(asked_s)
+        self._forget(answer)
+        return answer
+
+    def _forget(self, answer: LeaseAnswer) -> None:
+        """What the store has taken back, and what it knows all of."""
+        for lease in answer.lost:
+            if (work := self._works.get(lease)) is not None:
+                work.stop()
+        for number in answer.acknowledged:
+            report = self._unacknowledged.pop(number, None)
+            for lease in report.ended if report is not None else ():
+                self._works.pop(lease, None)
+
+    def _begin(self, answer: LeaseAnswer, end_s: float) -> None:
+        """Delivers what was granted, one task for each channel."""
+        works = [
+            Work(grant, end_s=end_s, durations=self._durations, on_finish=self._on_finish)
+            for grant in answer.grants
+        ]
+        for work in works:
+            self._works[work.grant.lease] = self._open[work.grant.lease] = work
+        works.sort(key=lambda work: work.grant.channel)
+        for channel, group in itertools.groupby(works, key=lambda work: work.grant.channel):
+            task = asyncio.create_task(self._deliver(self._channels[channel], list(group)))
+            self._deliveries.add(task)
+            task.add_done_callback(self._deliveries.discard)
+
+    async def _deliver(self, channel: Channel, works: Sequence[Work]) -> None:
+        try:
+            await channel.deliver(works, self._slots)
+        except Exception as error:  # noqa: BLE001
+            # A bug in the channel is a failed try, so that it ends as a dead letter, not in a loop.
+            log(logging.ERROR, "the channel raised", channel=channel.name, why=repr(error))
+            for work in works:
+                if not work.finished:
+                    work.record(State.RETRYING, f"{type(error).__name__} raised", work.unknown())
+                    work.finish()
+
+    def _on_finish(self, work: Work) -> None:
+        self._pace.note(work.grant.recipients)
+        self._ended.set()
+        self._room.set()
+        last = work.grant.attempt + 1 >= self._max_attempts
+        log(
+            logging.INFO,
+            "batch delivered",
+            post=work.grant.post_id,
+            channel=work.grant.channel,
+            delivered=work.delivered,
+            retry=0 if last else work.failed,
+            dead=work.failed if last else 0,
+        )
+
+    # Reporting
+
+    async def _report_as_it_comes(self) -> None:
+        """At once when some work has ended, else every 100 ms, for ever."""
+        while True:
+            await _either(self._ended, REPORT_EVERY_S)
+            self._ended.clear()
+            await self._report()
+            await asyncio.sleep(REPORT_GAP_S)
+
+    async def _report(self) -> None:
+        """Sends what has come of the works since, and again what was not acknowledged in time."""
+        now_s = self._clock.monotonic_s()
+        outcomes = [o for work in self._open.values() if (o := work.take_outcome()) is not None]
+        if outcomes:
+            self._reports += 1
+            payload = wire.pack(
+                Kind.OUTCOMES, self._session, self._reports, outcomes, *self._durations.take()
+            )
+            ended = [outcome.lease for outcome in outcomes if outcome.final]
+            self._unacknowledged[self._reports] = _Report(payload, ended, float("-inf"))
+            for lease in ended:
+                del self._open[lease]
+        for report in list(self._unacknowledged.values()):
+            if now_s - report.sent_s > RESEND_AFTER_S:
+                report.sent_s = now_s
+                await self._pusher.push(report.payload, PUSH_TIMEOUT_S)
+
+    async def _say_goodbye(self) -> None:
+        """Reports what is left, and stays until that is durable, but not for ever."""
+        for work in list(self._open.values()):
+            work.finish()
+        for attempt in range(GOODBYES_MAX):
+            await self._report()
+            await self._ask(-attempt, 0, GOODBYE_S)
+            if not self._unacknowledged:
+                return
+
+
+@dataclass(slots=True)
+class _Report:
+    """Outcomes on their way, until the store says that they are durable."""
+
+    payload: bytes
+    ended: list[int]  # the leases that end with it
+    sent_s: float
+
+
+class _Pace:
+    """How many recipients a second were settled lately."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since_s = clock.monotonic_s()
+        self._settled = 0
+        self._per_second = 0.0
+
+    def note(self, settled: int) -> None:
+        self._settled += settled
+
+    def per_second(self) -> float:
+        """Measured anew every tenth of a second, smoothed over a few."""
+        seconds = self._clock.monotonic_s() - self._since_s
+        if seconds >= PACE_EVERY_S:
+            self._per_second += (self._settled / seconds - self._per_second) * PACE_WEIGHT
+            self._since_s, self._settled = self._clock.monotonic_s(), 0
+        return self._per_second
+
+
+async def _either(event: asyncio.Event, timeout_s: float) -> None:
+    """Until the event, or so long."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())
