@@ -30,7 +30,7 @@ from farm.sockets import Addresses, Asker, Sockets
 from farm.wire import Kind, Op, Query
 
 ASK_TIMEOUT_S = 1.0  # then the same request is asked again
-GATHER_S = 0.001  # from one request to the next, while several callers come at a time
+GATHER_S = 0.002  # from one request to the next, while several callers come at a time
 GIVE_UP_S = 10.0  # then whoever is in it is told "unknown"
 BATCH_OPERATIONS_MAX = 4_096
 BATCH_BYTES_MAX = 8 * 1024 * 1024
@@ -95,7 +95,6 @@ class Lane:
         return results
 
     async def _run(self) -> None:
-        before = 0
         while True:
             await self._wake.wait()
             started_s = self._clock.monotonic_s()
@@ -103,9 +102,8 @@ class Lane:
             if batch:
                 await self._settle(batch)
             gather_s = started_s + GATHER_S - self._clock.monotonic_s()
-            if len(batch) + before > 2 and gather_s > 0:
+            if len(batch) > 1 and gather_s > 0:
                 await asyncio.sleep(gather_s)
-            before = len(batch)
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
