@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -24,8 +25,8 @@ from farm.errors import (
     Unavailable,
     from_code,
 )
-from farm.limits import check_content, check_created_at, check_id, check_not_self
-from farm.observe import ProcessMetrics
+from farm.limits import check_content, check_created_at, check_id, check_not_self, check_text
+from farm.observe import ProcessMetrics, log
 from farm.sockets import Addresses, Asker, Sockets
 from farm.wire import Kind, Op, Query
 
@@ -35,6 +36,8 @@ GIVE_UP_S = 10.0  # then whoever is in it is told "unknown"
 BATCH_OPERATIONS_MAX = 4_096
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 WAITING_OPERATIONS_MAX = 100_000
+
+_FIELDS = ("post_id", "author_id", "content", "created_at")
 
 # Operations that stay together, their size in bytes, and where their results go.
 _Waiting = tuple[Sequence[Sequence[Any]], int, "asyncio.Future[Sequence[Any]]"]
@@ -130,7 +133,9 @@ class Lane:
             results = [wire.failed(error)] * len(operations)
         except (ValueError, OverflowError) as error:
             # What cannot be packed or unpacked must not end the lane for all who come after.
-            results = [wire.failed(Internal(f"not to be sent: {error}"))] * len(operations)
+            log(logging.ERROR, "a request or its answer is broken", why=error)
+            broken = Internal("the store and this process do not understand each other")
+            results = [wire.failed(broken)] * len(operations)
         start = 0
         for together, _, future in batch:
             end = start + len(together)
@@ -182,6 +187,9 @@ class StoreClient:
         return await self._writes.call((op, *arguments), size)
 
     async def _read(self, query: Query, *arguments: Any) -> Any:
+        for argument in arguments:
+            if isinstance(argument, str):
+                check_text(argument)
         return await min(self._reads, key=lambda lane: lane.waiting).call((query, *arguments))
 
     # Posts
@@ -194,7 +202,7 @@ class StoreClient:
         created_at_us: int | None,
         *,
         must_be_known: bool = True,
-        fields: tuple[str, str, str, str] = ("post_id", "author_id", "content", "created_at"),
+        fields: tuple[str, str, str, str] = _FIELDS,
     ) -> wire.Published:
         """Makes a post and its fan-out durable. `created_at_us` None: now. `fields`: how the caller
         names them, for messages. Unless `must_be_known`, an unknown author has no audience.
@@ -221,7 +229,7 @@ class StoreClient:
             return answer
         except HarkError as error:
             outcome = error.name.lower()
-            raise
+            raise _in_words_of(fields, error) from None
         finally:
             self._metrics.posts_published.labels(outcome).inc()
             self._metrics.publish_duration.observe(self._clock.monotonic_s() - started_s)
@@ -340,6 +348,16 @@ class StoreClient:
     async def session_died(self, session: str) -> None:
         """Tells the store that a worker died with its leases."""
         await self._write(Op.SESSION_DIED, session)
+
+
+def _in_words_of(fields: Sequence[str], error: HarkError) -> HarkError:
+    """The error with the caller's name of the field it speaks of; the store knows its own."""
+    for ours, theirs in zip(_FIELDS, fields, strict=True):
+        if ours != theirs and error.message.startswith(f"{ours} "):
+            return from_code(
+                error.code, theirs + error.message.removeprefix(ours), error.retry_after_ms
+            )
+    return error
 
 
 def _checked(post: NewPost, now_us: int) -> tuple[Any, ...] | HarkError:

@@ -44,6 +44,15 @@ def check_id(field: str, value: str) -> str:
     return value
 
 
+def check_text(value: str) -> str:
+    """What is looked for, whatever it is: valid UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"'{shown(value)}': must be valid UTF-8") from None
+    return value
+
+
 def check_content(field: str, value: str) -> str:
     """A post's content: 1 byte to 16 KiB of UTF-8."""
     try:

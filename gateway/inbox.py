@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from farm import wire
 from farm.client import StoreClient
-from farm.limits import INBOX_PAGE_DEFAULT, INBOX_PAGE_MAX, check_page_size
+from farm.limits import INBOX_PAGE_DEFAULT, INBOX_PAGE_MAX, check_id, check_page_size
 from gateway.calls import Service
 from gateway.pb.hark.v1 import hark_pb2
 from gateway.values import timestamp
@@ -37,7 +37,10 @@ class InboxService:
             "page_size", request.page_size, default=INBOX_PAGE_DEFAULT, most=INBOX_PAGE_MAX
         )
         page = await self._store.inbox(
-            request.user_id, size, request.after, unread_only=request.unread_only
+            check_id("user_id", request.user_id),
+            size,
+            request.after,
+            unread_only=request.unread_only,
         )
         return hark_pb2.ListNotificationsResponse(
             notifications=map(_notification, page.notifications),
