@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 
 from tests.web.conftest import ALLOWED_ORIGIN, StartWeb
-from tests.web.web_process import JSON, Reply, WebProcess, ask, run
+from tests.web.web_process import JSON, TYPENAME, Reply, WebProcess, ask, run
 
 pytestmark = pytest.mark.process
-
-TYPENAME = b'{"query":"{ __typename }"}'
 
 
 def _error(reply: Reply) -> tuple[str, str]:

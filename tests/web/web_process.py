@@ -17,6 +17,11 @@ from farm.config import Child, Settings
 from tests.farm_process import ROOT, wait_until
 
 JSON = {"content-type": "application/json"}
+TYPENAME = b'{"query":"{ __typename }"}'
+TYPENAME_REQUEST = (
+    b"POST /graphql HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+    b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(TYPENAME), TYPENAME)
+)
 
 
 class Reply(NamedTuple):
