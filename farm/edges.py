@@ -18,17 +18,18 @@ from farm.limits import check_id, check_not_self, shown
 
 LINE_BYTES_MAX = 1_024
 PROBLEMS_SHOWN_MAX = 20
-RUN_BYTES_MAX = 16 * 1024 * 1024  # of text, so that a run fits into one message
+CHECKED_IDS_MAX = 1_000_000  # remembered as correct
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GZIP_BEGINS = b"\x1f\x8b"
 
 
 class Run(NamedTuple):
-    """Consecutive edges, as three columns of equal length."""
+    """Consecutive edges, as three columns of equal length, and how many bytes of text they were."""
 
     followers: list[str]
     authors: list[str]
     lines: list[int]
+    size: int
 
 
 class EdgeList:
@@ -43,21 +44,23 @@ class EdgeList:
 
     def runs(self) -> Iterator[Run]:
         """Every edge once, in order."""
-        run, size = Run([], [], []), 0
+        followers: list[str] = []
+        authors: list[str] = []
+        lines: list[int] = []
+        size = 0
         for number, line in enumerate(self._lines, 1):
             edge = self._edge(number, line)
             if edge is None:
                 continue
-            run.followers.append(edge[0])
-            run.authors.append(edge[1])
-            run.lines.append(number)
+            followers.append(edge[0])
+            authors.append(edge[1])
+            lines.append(number)
             size += len(line)
-            if len(run.lines) >= self._run_edges_max or size >= RUN_BYTES_MAX:
-                yield run
-                run, size = Run([], [], []), 0
-                self._checked.clear()  # or it would hold everybody there is
-        if run.lines:
-            yield run
+            if len(lines) >= self._run_edges_max:
+                yield Run(followers, authors, lines, size)
+                followers, authors, lines, size = [], [], [], 0
+        if lines:
+            yield Run(followers, authors, lines, size)
 
     def reject(self, line: int, why: str) -> None:
         """Counts a line that does not go in."""
@@ -98,6 +101,8 @@ class EdgeList:
             except UnicodeDecodeError:
                 text = ascii(name)[2:42]
                 raise InvalidArgument(f"{field} '{text}': must be valid UTF-8") from None
+            if len(self._checked) >= CHECKED_IDS_MAX:
+                self._checked.clear()
             self._checked[name] = found
         return found
 
