@@ -81,9 +81,9 @@ class Core:
         self._parked: dict[str, LeaseRequest] = {}
         self._gone: dict[str, None] = {}  # sessions whose death was heard of, the newest last
         self._looked_s = self._full_until_s = float("-inf")
-        self._rate = Rate(self._clock.monotonic_s())
         self._add_channels()
         self._read()
+        self._rate = Rate(self._clock.monotonic_s(), self._totals.of(totals.SENT))
 
     def _add_channels(self) -> None:
         known = self._storage.channels()

@@ -112,8 +112,9 @@ class Totals:
 class Rate:
     """How many a second over the last minute, or since the start while that is shorter."""
 
-    def __init__(self, now_s: float) -> None:
+    def __init__(self, now_s: float, total: int) -> None:
         self._start_s = now_s
+        self._base = total  # before the oldest mark
         self._marks: deque[tuple[int, int]] = deque()  # (second, total at its end)
 
     def note(self, now_s: float, total: int) -> None:
@@ -122,12 +123,11 @@ class Rate:
             self._marks.pop()
         self._marks.append((second, total))
         while self._marks[0][0] < second - RATE_SECONDS:
-            self._marks.popleft()
+            self._base = self._marks.popleft()[1]
 
     def per_second(self, now_s: float) -> float:
         if not self._marks:
             return 0.0
-        recent = [mark for mark in self._marks if mark[0] >= now_s - RATE_SECONDS]
-        first = recent[0][1] if recent else self._marks[-1][1]
+        older = [total for second, total in self._marks if second < now_s - RATE_SECONDS]
         seconds = min(max(now_s - self._start_s, 1.0), RATE_SECONDS)
-        return (self._marks[-1][1] - first) / seconds
+        return (self._marks[-1][1] - (older[-1] if older else self._base)) / seconds
