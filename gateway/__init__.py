@@ -10,4 +10,13 @@ inbox.py         hark.v1: notifications out
 operations.py    hark.v1: for those who run it
 values.py        ids, times and durations between protobuf and Hark
 pb/              generated from proto/
+
+web.py           the HTTP process: its start, its life and its end
+site.py          which path answers what, and from whom a browser may ask
+graphql_http.py  GraphQL over HTTP: what a request asks, and the answer
+schema.py        what can be asked; schema.graphql is the same as text
+nodes.py         the types of the answers
+exposition.py    every metric, from the three places that know them
+pages.py         GraphiQL, from the files in graphiql/
+refusals.py      the face of an error towards HTTP and GraphQL
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from farm.sockets import Addresses, Sockets
 from farm.wire import Kind, pack
+from gateway.web import DRAIN_S
 from tests.farm_process import wait_until
 from tests.web.conftest import StartWeb
 from tests.web.web_process import TYPENAME_REQUEST, WebProcess, ask, run
@@ -62,7 +64,9 @@ def test_an_idle_connection_does_not_hold_it_up(start_web: StartWeb) -> None:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
         assert connection.recv(9_999).startswith(b"HTTP/1.1 200 ")
         web.process.send_signal(signal.SIGINT)  # the terminal's; the supervisor answers it
+        began = time.monotonic()
         assert web.stop() == 0
+        assert time.monotonic() - began < DRAIN_S
         assert connection.recv(1) == b""
     assert "ended" in web.log()
 
