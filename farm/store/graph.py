@@ -10,10 +10,10 @@ others when it is full, so that a follow costs the rewriting of a small set what
 from __future__ import annotations
 
 import array
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
 
 from farm.audience import HIGHEST, BitMap, between, seal, split, unseal
 from farm.errors import NotFound, ResourceExhausted
@@ -25,6 +25,7 @@ SEGMENT_MAX = 8_192
 TAIL_MAX = 2_048
 AUTHORS_CACHED_MAX = 50_000
 DECODED_AUTHORS_MAX = 2_000
+LOW = 2**32 - 1  # the follower's half of an edge
 BLOCK = 32  # seqs in a side block; an author's row keeps 32 to 63
 
 
@@ -163,28 +164,33 @@ class Graph:
     ) -> tuple[int, int, list[tuple[int, str]]]:
         """Many follows as one change: (added, there already, rejections by position).
 
-        Sorted by follower for the relations and by author for the segments, so that each page of
-        the database is written about once.
+        Sorted by author for the segments and by follower for the relations, so that each page of
+        the database is written about once. An edge is a number here, author << 32 | follower:
+        sorting a million of those takes a third of the time of sorting pairs.
         """
         numbers = self._number_all((*followers, *authors))
-        edges: dict[tuple[int, int], int] = {}
-        for at, (follower, author) in enumerate(zip(followers, authors, strict=True)):
-            edges.setdefault((numbers[author], numbers[follower]), at)
-        repeated = len(followers) - len(edges)
-        new = self._without_known(sorted(edges))
-        known = len(edges) - len(new)
-        new, rejections = self._within_following_max(new, edges, followers)
+        edges = [
+            numbers[author] << 32 | numbers[follower]
+            for follower, author in zip(followers, authors, strict=True)
+        ]
+        new = self._without_known(sorted(set(edges)))
+        new, beyond = self._within_following_max(new)
         change = self._changes.next()
         ordinals: dict[int, int] = {}
-        for number, group in groupby(new, key=itemgetter(0)):
+        for number, members in _by_author(new):
             one = self.numbered(number)
             ordinals[number] = one.last_ordinal
-            self._add(one, BitMap([follower for _, follower in group]))
+            self._add(one, BitMap(members))
         self._storage.add_relations(
-            RelationRow(follower, author, FOLLOW, change, 0, ordinals[author])
-            for follower, author in sorted((follower, author) for author, follower in new)
+            RelationRow(edge >> 32, edge & LOW, FOLLOW, change, 0, ordinals[edge & LOW])
+            for edge in sorted((edge & LOW) << 32 | edge >> 32 for edge in new)
         )
-        return len(new), known + repeated, rejections
+        rejections = [
+            (at, f"'{shown(followers[at])}' follows {self._following_max} authors already")
+            for at, edge in enumerate(edges if beyond else ())
+            if edge in beyond
+        ]
+        return len(new), len(edges) - len(new) - len(rejections), rejections
 
     # What others ask
 
@@ -380,7 +386,10 @@ class Graph:
         first = self._last_user + 1
         self._storage.add_users(enumerate(new, first))
         self._last_user += len(new)
-        return numbers | {user_id: first + at for at, user_id in enumerate(new)}
+        for number, user_id in enumerate(new, first):
+            numbers[user_id] = number
+            self._by_id[user_id] = self._by_number[number] = Author(number, user_id)
+        return numbers
 
     def _open(self, user: int, author: int, kind: int) -> bool:
         row = self._storage.relation(user, author, kind)
@@ -400,41 +409,43 @@ class Graph:
 
     # Imports
 
-    def _without_known(self, edges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Those of the (author, follower) pairs, in order by author, that are new."""
-        new: list[tuple[int, int]] = []
-        for number, group in groupby(edges, key=itemgetter(0)):
+    def _without_known(self, edges: list[int]) -> list[int]:
+        """Those of the edges, in order by author, that are new."""
+        new: list[int] = []
+        for number, followers in _by_author(edges):
             author = self.numbered(number)
-            members = BitMap([follower for _, follower in group])
-            for segment in author.segments:
-                members -= self._members(author, segment)
-            new += [(number, follower) for follower in members]
+            members: Iterable[int] = followers
+            if author.segments:
+                held = [self._members(author, segment) for segment in author.segments]
+                members = BitMap(followers).difference(*held)
+            new += [number << 32 | follower for follower in members]
         return new
 
-    def _within_following_max(
-        self,
-        new: list[tuple[int, int]],
-        positions: dict[tuple[int, int], int],
-        followers: Sequence[str],
-    ) -> tuple[list[tuple[int, int]], list[tuple[int, str]]]:
+    def _within_following_max(self, new: list[int]) -> tuple[list[int], set[int]]:
         """Splits off the edges with which a follower would follow too many."""
-        counts: dict[int, int] = {}
-        kept: list[tuple[int, int]] = []
-        rejections: list[tuple[int, str]] = []
+        more = Counter(edge & LOW for edge in new)
+        room = {
+            follower: self._following_max - self._storage.following_count(follower)
+            for follower in more
+        }
+        if all(count <= room[follower] for follower, count in more.items()):
+            return new, set()
+        kept: list[int] = []
         for edge in new:
-            follower = edge[1]
-            count = counts.get(follower)
-            if count is None:
-                count = self._storage.following_count(follower)
-            if count >= self._following_max:
-                at = positions[edge]
-                why = f"'{shown(followers[at])}' follows {self._following_max} authors already"
-                rejections.append((at, why))
-            else:
+            if room[edge & LOW] > 0:
+                room[edge & LOW] -= 1
                 kept.append(edge)
-                count += 1
-            counts[follower] = count
-        return kept, sorted(rejections)
+        return kept, set(new) - set(kept)
+
+
+def _by_author(edges: list[int]) -> Iterator[tuple[int, list[int]]]:
+    """Of sorted edges: each author with the followers, in order."""
+    first = 0
+    while first < len(edges):
+        author = edges[first] >> 32
+        after = bisect_left(edges, (author + 1) << 32, first)
+        yield author, [edge & LOW for edge in edges[first:after]]
+        first = after
 
 
 def _split(segment: Segment) -> list[Segment]:
