@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -135,6 +136,8 @@ class Settings:
             )
         if len(set(self.channel)) != len(self.channel):
             raise ConfigError(f"--channel {','.join(self.channel)}: names one channel twice")
+        if self.grpc_port == self.http_port != 0:
+            raise ConfigError(f"--http-port {self.http_port}: is the gRPC port too; choose another")
 
     def to_json(self) -> str:
         """For handing to a child process; `from_json` reads it back."""
@@ -150,6 +153,8 @@ class Settings:
 _FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 _REPEATABLE = {"channel", "allowed_origin"}
 _SWITCHES = {"sample_data", "no_introspection"}
+_NEVER_EMPTY = {"host", "data_dir", "import_follows", "channel"}
+_ORIGIN = re.compile(r"https?://[^/\s,?#]+")
 
 
 def flag(name: str) -> str:
@@ -168,8 +173,16 @@ def _check(field: dataclasses.Field[Any], value: Any) -> None:
     for word in (value if isinstance(value, tuple) else (value,)) if choices else ():
         if word not in choices:
             raise ConfigError(f"{flag(field.name)} {word}: must be one of {', '.join(choices)}")
-    if field.name in ("host", "data_dir") and not value:
+    if field.name in _NEVER_EMPTY and value in ("", ()):
         raise ConfigError(f"{flag(field.name)}: must not be empty")
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"{flag(field.name)}: must not contain a NUL")
+    for origin in value if field.name == "allowed_origin" else ():
+        if not _ORIGIN.fullmatch(origin):
+            raise ConfigError(
+                f"{flag(field.name)} {origin}: must be an origin as https://example.org:8443, "
+                "without a path"
+            )
 
 
 def _number(name: str, text: str, kind: type[int | float]) -> Any:
@@ -217,16 +230,36 @@ def _from_file(path: str) -> dict[str, Any]:
         raise ConfigError(f"--config {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path}: {error}") from None
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in _FIELDS:
             raise ConfigError(f"--config {path}: unknown key '{key}'")
-        if isinstance(value, dict | bool) and name not in _SWITCHES:
-            raise ConfigError(f"--config {path}: key '{key}' has a value of the wrong type")
-        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        values[name] = _from_text(name, text)
+        if name in values:
+            raise ConfigError(f"--config {path}: key '{key}' is there twice, as {name} too")
+        try:
+            values[name] = _from_toml(name, value)
+            _check(_FIELDS[name], values[name])
+        except ConfigError as error:
+            raise ConfigError(f"--config {path}: {error.message}") from None
     return values
+
+
+def _from_toml(name: str, value: Any) -> Any:
+    """The value of a field as TOML has it: numbers bare, words quoted, repeatable ones a list."""
+    if name in _SWITCHES:
+        fits = type(value) is bool
+    elif name in _REPEATABLE:
+        fits = isinstance(value, list) and all(isinstance(word, str) for word in value)
+    else:
+        kind = str(_FIELDS[name].type)
+        numbers = (int,) if kind.startswith("int") else (int, float) if kind == "float" else ()
+        fits = type(value) in (numbers or (str,))
+    if not fits:
+        raise ConfigError(f"key '{name.replace('_', '-')}' has a value of the wrong type")
+    if isinstance(value, list):
+        return tuple(value)
+    return _from_text(name, value) if isinstance(value, str) else value
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -239,6 +272,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             raise ConfigError(f"{variable}: unknown environment variable")
         try:
             values[name] = _from_text(name, text)
+            _check(_FIELDS[name], values[name])
         except ConfigError as error:
             raise ConfigError(f"{variable}: {error.message}") from None
     return values
