@@ -71,12 +71,12 @@ class EdgeList:
     def _edge(self, number: int, line: bytes) -> tuple[str, str] | None:
         if number == 1:
             line = line.removeprefix(_BYTE_ORDER_MARK)
-        separator = b"\t" if b"\t" in line else b"," if b"," in line else None
-        fields = line.strip(b" \r\n").split(separator)
-        if not fields or fields[0].lstrip().startswith(b"#") or fields == [b""]:
+        text = line.strip()
+        if not text or text.startswith(b"#"):
             return None
+        separator = b"\t" if b"\t" in line else b"," if b"," in line else None
         try:
-            return self._checked_edge(line, fields)
+            return self._checked_edge(line, line.split(separator))
         except InvalidArgument as error:
             self.reject(number, error.message)
             return None
@@ -99,7 +99,7 @@ class EdgeList:
             try:
                 found = check_id(field, name.decode())
             except UnicodeDecodeError:
-                text = ascii(name)[2:42]
+                text = repr(name)[2:-1][:40]
                 raise InvalidArgument(f"{field} '{text}': must be valid UTF-8") from None
             if len(self._checked) >= CHECKED_IDS_MAX:
                 self._checked.clear()
