@@ -150,7 +150,7 @@ class Core:
         now_us, now_s = self._clock.now_us(), self._clock.monotonic_s()
         self._storage.begin()
         results = [self._operate(operation, now_us) for operation in group.operations]
-        self._dispatch.add_posts(self._intake.flush())
+        self._dispatch.add_posts(*self._intake.flush())
         for message in group.outcomes:
             self._take_outcomes(message, now_us)
         self._dispatch.flush()

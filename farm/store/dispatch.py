@@ -21,12 +21,14 @@ from farm.store.batches import DONE, Batch, Lease
 from farm.store.graph import Changes, Graph
 from farm.store.storage import BatchKey, LeaseRow, PartKey, PartRow, PostRow, Storage
 from farm.store.totals import Totals
-from farm.store.turns import Turns
+from farm.store.turns import ReadyPart, Turns
 from farm.wire import Grant, LeaseOutcome, Outcome
 
 PROMOTED_PER_TURN_MAX = 2_000  # parts
 SUSPECTS_TOGETHER_MAX = 32  # after one death; after two singly
 DEATHS_MAX = 3
+FRESH_MAX = 20_000  # batches just published that need not be read again
+BLOB_BYTES_MAX = 32 * 1024 * 1024  # of segments kept sealed in memory
 FINGERPRINTS_MAX = 10_000
 OTHER_ERROR = "other errors"
 POISON = "poison: three workers died sending this"
@@ -70,6 +72,9 @@ class Dispatch:
         self._touched: set[Batch] = set()
         self._enabled = [channels[name] for name in enabled]
         self._turns = Turns(storage, self._enabled)
+        self._fresh: dict[BatchKey, tuple[PostRow, int]] = {}  # not looked at since published
+        self._blobs: dict[int, bytes] = {}
+        self._blob_bytes = 0
         self.leases: dict[int, Lease] = {}
         self.by_session: dict[str, set[Lease]] = {}
         self._suspects: dict[int, Lease] = {}
@@ -96,11 +101,20 @@ class Dispatch:
 
     # Posts
 
-    def add_posts(self, posts: Iterable[PostRow]) -> None:
-        """New posts have batches to send."""
+    def add_posts(self, posts: Iterable[PostRow], fresh: dict[BatchKey, int]) -> None:
+        """New posts have batches to send. `fresh` has the sizes of those that nobody has left."""
+        ready: dict[int, list[ReadyPart]] = {}
+        for seq, channel, segment in fresh:
+            ready.setdefault(seq, []).append((channel, segment, REST))
         for post in posts:
-            if post.author and post.audience:
-                self._turns.add(post.author, post.seq)
+            if not post.author or not post.audience:
+                continue
+            batches = ready.get(post.seq)
+            self._turns.add(post.author, post.seq, batches)
+            if len(self._fresh) < FRESH_MAX:
+                for channel, segment, _ in batches or ():
+                    key = (post.seq, channel, segment)
+                    self._fresh[key] = (post, fresh[key])
 
     def promote(self, now_us: int) -> None:
         """Makes ready what waited for its time, at most so much a turn."""
@@ -396,20 +410,35 @@ class Dispatch:
     def _batch(self, key: BatchKey) -> Batch:
         batch = self._batches.get(key)
         if batch is None:
-            post, _, segment = key
-            row = self._storage.post(post)
-            if row is None:
-                raise Corrupt(f"post {post} is missing though it has batches")
-            batch = Batch.load(
-                key,
-                row,
-                self._storage.segment(segment).size,
-                lambda: self._storage.members(segment),
-                self._storage.parts(key),
-            )
+            fresh = self._fresh.pop(key, None)
+            if fresh is not None:
+                post, size = fresh
+                batch = Batch(key, post, size, self._blob(key[2]), State.QUEUED)
+            else:
+                batch = self._load(key)
             self._batches[key] = batch
             self._touched.add(batch)
         return batch
+
+    def _load(self, key: BatchKey) -> Batch:
+        post, _, segment = key
+        row = self._storage.post(post)
+        if row is None:
+            raise Corrupt(f"post {post} is missing though it has batches")
+        size = self._storage.segment(segment).size
+        return Batch.load(key, row, size, lambda: self._blob(segment), self._storage.parts(key))
+
+    def _blob(self, segment: int) -> bytes:
+        """The sealed members of a segment that a post refers to, so that it never changes."""
+        blob = self._blobs.get(segment)
+        if blob is None:
+            blob = self._storage.members(segment)
+            if self._blob_bytes > BLOB_BYTES_MAX:
+                self._blobs.clear()
+                self._blob_bytes = 0
+            self._blobs[segment] = blob
+            self._blob_bytes += len(blob)
+        return blob
 
     def flush(self) -> None:
         """Writes what has changed, and forgets the batches that nobody works on."""

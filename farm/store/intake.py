@@ -12,7 +12,7 @@ from farm.lifecycle import REST, Part, Reason, State
 from farm.limits import shown
 from farm.store import totals
 from farm.store.graph import Author, Changes, Graph
-from farm.store.storage import PartRow, PostRow, Storage
+from farm.store.storage import BatchKey, PartRow, PostRow, Storage
 from farm.store.totals import Totals
 from farm.wire import Published
 
@@ -42,6 +42,7 @@ class Intake:
         self._backlog_max = backlog_max
         self._posts: dict[str, PostRow] = {}  # of this group, by id
         self._parts: list[PartRow] = []
+        self._fresh: dict[BatchKey, int] = {}
         self.refusing_because = ""  # set from outside: no room on disk
 
     def publish(
@@ -74,14 +75,15 @@ class Intake:
         self._totals.observe(totals.AUDIENCE, audience)
         return Published(post_id, queued, audience, duplicate=False)
 
-    def flush(self) -> list[PostRow]:
-        """Writes the group's posts and tells which there are."""
-        posts = list(self._posts.values())
+    def flush(self) -> tuple[list[PostRow], dict[BatchKey, int]]:
+        """Writes the group's posts. Returns them, and the sizes of those of their batches in which
+        everybody is queued."""
+        posts, fresh = list(self._posts.values()), self._fresh
         if posts:
             self._storage.add_posts(posts)
             self._storage.save_parts(self._parts)
-            self._posts, self._parts = {}, []
-        return posts
+            self._posts, self._parts, self._fresh = {}, [], {}
+        return posts, fresh
 
     def why_refusing(self) -> str:
         """Why posts are refused now; empty: they are not."""
@@ -120,6 +122,8 @@ class Intake:
                     PartRow(seq, number, segment.id, REST, state, None, 0, seq, None)
                 )
                 self._count(name, segment.size - suppressed, suppressed)
+                if not sent and not author.muted:  # all of a post's batches, or none
+                    self._fresh[seq, number, segment.id] = segment.size
                 if muted:
                     part = Part(State.SUPPRESSED, 0, Reason.MUTED)
                     row = PartRow(

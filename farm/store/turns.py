@@ -1,18 +1,24 @@
 """Whose turn it is: deficit round robin over authors, so that no author's million starves others.
 
-Each author with something to send gets `QUANTUM` recipients a turn. One that is alone gets all that
-is asked for. What is kept here is an order only; what is ready stands in the store.
+Each author with something to send earns `QUANTUM` recipients a turn. A batch of up to `SLICE_MAX`
+is never cut: its author gets it at once and then sits out the turns that it cost, so shares stay
+equal and small posts stay one lease. What is kept here is an order only; what is ready stands in
+the store.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from farm.store.batches import Batch
 from farm.store.storage import BatchKey, Storage
 
 QUANTUM = 64  # recipients
+SLICE_MAX = 512  # of a larger batch so many at once
+OPEN_POSTS_MAX = 20_000  # posts whose ready parts are remembered; those of others are looked up
+
+ReadyPart = tuple[int, int, int]  # channel, segment, part
 
 
 class Turns:
@@ -24,16 +30,19 @@ class Turns:
         self._ring: deque[int] = deque()
         self._posts: dict[int, deque[int]] = {}
         self._waiting: set[int] = set()
-        self._open: dict[int, deque[tuple[int, int, int]]] = {}  # ready parts of posts begun
+        self._open: dict[int, deque[ReadyPart]] = {}  # of posts begun or just published
+        self._debt: dict[int, int] = {}  # recipients that an author had beyond its turns
         for author, post in storage.waiting_posts(channels):
             self.add(author, post)
 
     def __bool__(self) -> bool:
         return bool(self._ring)
 
-    def add(self, author: int, post: int) -> None:
-        """Something of the post is ready, perhaps again."""
+    def add(self, author: int, post: int, ready: Iterable[ReadyPart] | None = None) -> None:
+        """Something of the post is ready, perhaps again; all that is, where the caller knows."""
         self._open.pop(post, None)
+        if ready is not None and len(self._open) < OPEN_POSTS_MAX:
+            self._open[post] = deque(ready)
         if post in self._waiting:
             return
         self._waiting.add(post)
@@ -48,24 +57,34 @@ class Turns:
         picked: dict[tuple[BatchKey, int], tuple[Batch, int, int]] = {}
         while want > 0 and self._ring:
             author = self._ring[0]
-            credit = want if len(self._ring) == 1 else min(want, QUANTUM)
-            want -= self._serve(author, credit, picked, load)
-            if self._posts[author]:
-                self._ring.rotate(-1)
-            else:
+            credit = QUANTUM - self._debt.pop(author, 0)
+            if len(self._ring) == 1:
+                credit = want
+            if credit > 0:
+                served = self._serve(author, credit, want, picked, load)
+                want -= served
+                credit -= served
+            if not self._posts[author]:
                 del self._posts[author]
                 self._ring.popleft()
+                continue
+            if credit < 0:
+                self._debt[author] = -credit
+            self._ring.rotate(-1)
         return list(picked.values())
 
     def _serve(
         self,
         author: int,
         credit: int,
+        most: int,
         picked: dict[tuple[BatchKey, int], tuple[Batch, int, int]],
         load: Callable[[BatchKey], Batch],
     ) -> int:
-        """Picks from one author's posts in order; returns how many recipients."""
+        """Picks from one author's posts in order until the credit is used up, at most `most`;
+        returns how many recipients."""
         posts, used = self._posts[author], 0
+        credit = min(credit, most)
         while posts and used < credit:
             post = posts[0]
             parts = self._open.get(post)
@@ -77,7 +96,7 @@ class Turns:
                 batch = load((post, channel, segment))
                 before = picked.get((batch.key, part), (batch, part, 0))[2]
                 free = batch.free_size(part) - before
-                count = min(free, credit - used)
+                count = min(free, max(credit - used, SLICE_MAX), most - used)
                 if count > 0:
                     picked[batch.key, part] = (batch, part, before + count)
                     used += count
