@@ -33,7 +33,7 @@ from farm.errors import ConfigError, HarkError, InvalidArgument, StartError, Una
 from farm.observe import ProcessMetrics, log, start_logging
 from farm.remains import Remains
 from farm.sockets import Addresses, Sockets, socket_directory
-from farm.wire import FarmState, Kind, WireError, pack
+from farm.wire import FarmState, Kind, Process, WireError, pack
 
 WORKERS_MAX = 64
 DEATHS_MAX = 5  # before the farm was ready, within DEATHS_WITHIN_S; then it gives up
@@ -118,6 +118,7 @@ class Farm:
         loop = asyncio.get_running_loop()
         self._settings = settings
         self._clock = clock
+        self._started_at_us = clock.wall_us()
         self._addresses = Addresses(socket_dir)
         self._sockets = Sockets()
         self._around = Surroundings(
@@ -335,8 +336,9 @@ class Farm:
         restarts = Counter(self._restarts_of_gone)
         for keeper in self._keepers:
             restarts[keeper.role] += keeper.restarts
-        processes = [process for keeper in self._keepers if (process := keeper.process())]
-        return FarmState(processes, dict(restarts), len(self._workers()))
+        children = [process for keeper in self._keepers if (process := keeper.process())]
+        itself = Process("supervisor", 1, os.getpid(), self._started_at_us, 0)
+        return FarmState([itself, *children], dict(restarts), len(self._workers()))
 
     # Ending
 
