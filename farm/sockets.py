@@ -201,6 +201,9 @@ class Asker:
         self._socket = socket
         self._socket.set(zmq.REQ_RELAXED, 1)
         self._socket.set(zmq.REQ_CORRELATE, 1)
+        # Where nobody listens yet, a child that starts or the store after its death, soon will.
+        self._socket.set(zmq.RECONNECT_IVL, 20)
+        self._socket.set(zmq.RECONNECT_IVL_MAX, 200)
         self._socket.connect(address)
 
     async def ask(self, payload: bytes, timeout_s: float) -> tuple[Kind, list[Any]]:
@@ -208,7 +211,10 @@ class Asker:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._socket.send(payload)
-                return unpack(await self._socket.recv())
+                while True:
+                    # A late answer to an earlier question wakes the wait, and is dropped.
+                    with contextlib.suppress(zmq.Again):
+                        return unpack(await self._socket.recv())
         except (TimeoutError, zmq.Again):
             raise Unavailable(f"no answer within {timeout_s:g} s; ask again") from None
 
