@@ -300,6 +300,7 @@ class Farm:
             raise Unavailable("Hark is ending")
         workers = sorted(self._workers(), key=lambda keeper: keeper.number)
         for keeper in workers[wanted:]:
+            keeper.leave()  # so that who asks next counts it no more
             self._begin(self._retire(keeper))
         for _ in range(wanted - len(workers)):
             taken = {keeper.number for keeper in self._all("worker")}

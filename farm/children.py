@@ -37,6 +37,7 @@ MODULES = {
 }
 HEARTBEAT_S = 1.0
 MISSES_MAX = 3  # in a row; then it is killed
+STORE_MISSES_MAX = 8  # it answers between two commits, and a slow disk is no reason to kill it
 STARTING_MAX_S = 60.0
 LOOK_EVERY_S = 0.02  # while it starts
 BACKOFF_S = 0.1  # before the second restart in a row, doubling
@@ -177,6 +178,10 @@ class Keeper:
             self.restarts += 1
             await self._start_again()
 
+    def leave(self) -> None:
+        """It is to end and not to come again: `stopping` says so before `stop` has begun."""
+        self._stop_asked.set()
+
     async def stop(self, within_s: float) -> bool:
         """Asks the child to end and returns when it is gone; False when it had to be killed."""
         self._stop_asked.set()
@@ -242,18 +247,21 @@ class Keeper:
         limit_s = None if self.role == "store" else STARTING_MAX_S
         try:
             async with asyncio.timeout(limit_s):
-                while not await _serves(asker):  # noqa: ASYNC110 (it tells only when asked)
+                while not await _serves(asker, HEARTBEAT_S):  # noqa: ASYNC110 (it tells only when asked)
                     await asyncio.sleep(LOOK_EVERY_S)
         except TimeoutError:
             return f"did not serve within {STARTING_MAX_S:g} s"
         life.serving_since_s = self._around.clock.monotonic_s()
         log(logging.DEBUG, "serves", role=self.role, number=self.number, pid=life.process.pid)
         self._on_serving(self)
-        misses = 0
-        while misses < MISSES_MAX:
+        misses_max = STORE_MISSES_MAX if self.role == "store" else MISSES_MAX
+        while True:
             await asyncio.sleep(HEARTBEAT_S)
-            misses = 0 if await _serves(asker) is not None else misses + 1
-        return f"missed {MISSES_MAX} heartbeats"
+            # One question waits for all of the time: a new one would drop the answer to it. The
+            # second is for the case that it was this process that had been stopped.
+            if await _serves(asker, (misses_max - 1) * HEARTBEAT_S) is None:
+                if await _serves(asker, HEARTBEAT_S) is None:
+                    return f"missed {misses_max} heartbeats"
 
     def _child(self) -> Child:
         return Child(
@@ -294,10 +302,10 @@ class Keeper:
                 await self._stop_asked.wait()
 
 
-async def _serves(asker: Asker) -> bool | None:
+async def _serves(asker: Asker, within_s: float) -> bool | None:
     """Whether the child says that it serves; None when it says nothing."""
     try:
-        kind, body = await asker.ask(pack(Kind.PING), HEARTBEAT_S)
+        kind, body = await asker.ask(pack(Kind.PING), within_s)
     except (Unavailable, WireError):
         return None
     return kind is Kind.PONG and bool(body[0]["serving"])
