@@ -47,5 +47,5 @@ def timestamp(time_us: int) -> Timestamp:
 def microseconds(field: str, time: Timestamp) -> int:
     """Microseconds since 1970. Raises `InvalidArgument` outside the years 1970 to 9999."""
     if not 0 <= time.nanos < 1_000_000_000:
-        raise InvalidArgument(f"{field}: has {time.nanos} nanos; must have from 0 to 999,999,999")
+        raise InvalidArgument(f"{field}: has {time.nanos:,} nanos; must have from 0 to 999,999,999")
     return check_created_at(field, time.seconds * 1_000_000 + time.nanos // 1000)

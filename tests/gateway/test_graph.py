@@ -1,0 +1,126 @@
+"""Who follows whom, by hark.v1."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import grpc
+import pytest
+
+from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
+from tests.gateway.conftest import NewId
+
+pytestmark = pytest.mark.process
+Edge = hark_pb2.FollowRequest
+
+
+@pytest.fixture
+def graph(channel: grpc.Channel) -> Any:
+    return hark_pb2_grpc.SocialGraphServiceStub(channel)
+
+
+def message(*edges: tuple[str, str]) -> hark_pb2.ImportFollowsRequest:
+    made = [Edge(follower_id=follower, author_id=author) for follower, author in edges]
+    return hark_pb2.ImportFollowsRequest(edges=made)
+
+
+def test_follow_and_unfollow_say_what_changed(graph: Any, new_id: NewId) -> None:
+    ana, ben = new_id(), new_id()
+    edge = {"follower_id": ana, "author_id": ben}
+    assert [graph.Follow(Edge(**edge)).changed for _ in range(2)] == [True, False]
+    asked = hark_pb2.ListFollowersRequest(author_id=ben)
+    assert list(graph.ListFollowers(asked).user_ids) == [ana]
+    following = graph.ListFollowing(hark_pb2.ListFollowingRequest(user_id=ana))
+    assert (list(following.user_ids), following.total) == ([ben], 1)
+    unfollow = hark_pb2.UnfollowRequest(**edge)
+    assert [graph.Unfollow(unfollow).changed for _ in range(2)] == [True, False]
+    assert graph.ListFollowers(asked).total == 0
+
+
+def test_mute_and_unmute_say_what_changed(graph: Any, new_id: NewId) -> None:
+    ana, ben = new_id(), new_id()
+    graph.Follow(Edge(follower_id=ana, author_id=ben))
+    mute = hark_pb2.MuteRequest(user_id=ana, author_id=ben)
+    unmute = hark_pb2.UnmuteRequest(user_id=ana, author_id=ben)
+    assert [graph.Mute(mute).changed for _ in range(2)] == [True, False]
+    assert [graph.Unmute(unmute).changed for _ in range(2)] == [True, False]
+    with pytest.raises(grpc.RpcError) as refusal:
+        graph.Mute(hark_pb2.MuteRequest(user_id="nobody", author_id=ben))
+    assert refusal.value.code() is grpc.StatusCode.NOT_FOUND
+    assert str(refusal.value.details()).startswith("user_id 'nobody': ")
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "sentence"),
+    [
+        ("Follow", Edge(follower_id="a", author_id="a"),
+         "follower_id 'a': nobody can follow themselves"),
+        ("Follow", Edge(follower_id="a"),
+         "author_id: is 0 bytes long; must be 1 to 128 bytes of UTF-8"),
+        ("Unfollow", hark_pb2.UnfollowRequest(author_id="a"),
+         "follower_id: is 0 bytes long; must be 1 to 128 bytes of UTF-8"),
+        ("Mute", hark_pb2.MuteRequest(user_id="a\n", author_id="b"),
+         "user_id 'a\\n': must not contain control characters"),
+        ("ListFollowers", hark_pb2.ListFollowersRequest(author_id="user1", page_size=10_001),
+         "page_size 10001: must be from 1 to 10000"),
+        ("ListFollowers", hark_pb2.ListFollowersRequest(),
+         "author_id: is 0 bytes long; must be 1 to 128 bytes of UTF-8"),
+        ("ListFollowing", hark_pb2.ListFollowingRequest(user_id="user1", page_token="x"),
+         "page_token: was not given out here for this; leave it out"),
+    ],
+)  # fmt: skip
+def test_refusals(graph: Any, method: str, request_: Any, sentence: str) -> None:
+    with pytest.raises(grpc.RpcError) as refusal:
+        getattr(graph, method)(request_)
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert refusal.value.details() == sentence
+
+
+def test_an_import_counts_and_pages(graph: Any, new_id: NewId) -> None:
+    author = new_id()
+    followers = [f"{author}-{n:05d}" for n in range(2_500)]
+    small = [message((follower, author)) for follower in followers[:300]]  # one edge a message
+    large = message(*((follower, author) for follower in followers[200:]))
+    answer = graph.ImportFollows(iter([*small, large]))
+    assert (answer.added, answer.already_there, answer.rejected) == (2_500, 100, 0)
+    listed, token = [], ""
+    for size in (0, 2, 10_000):  # 0 is 1,000
+        page = graph.ListFollowers(
+            hark_pb2.ListFollowersRequest(author_id=author, page_size=size, page_token=token)
+        )
+        listed.append(list(page.user_ids))
+        token = page.next_page_token
+        assert page.total == 2_500
+    assert [len(page) for page in listed] == [1_000, 2, 1_498]
+    assert sorted(itertools.chain(*listed)) == followers
+    assert token == ""
+
+
+def test_an_import_goes_on_past_bad_edges_and_names_the_first(graph: Any, new_id: NewId) -> None:
+    author = new_id()
+    first = message(("a", author), ("b", "b"), ("", author))
+    rest = message(*[("c", "")] * 30, ("d", author), ("x" * 129, author))
+    answer = graph.ImportFollows(iter([first, rest]))
+    assert (answer.added, answer.rejected) == (2, 33)
+    assert len(answer.rejections) == 20
+    assert list(answer.rejections[:3]) == [
+        "edge 2: follower_id 'b': nobody can follow themselves",
+        "edge 3: follower_id: is 0 bytes long; must be 1 to 128 bytes of UTF-8",
+        "edge 4: author_id: is 0 bytes long; must be 1 to 128 bytes of UTF-8",
+    ]
+
+
+def test_an_import_without_edges_is_nothing(graph: Any) -> None:
+    assert graph.ImportFollows(iter([])) == hark_pb2.ImportFollowsResponse()
+    assert graph.ImportFollows(iter([message()])) == hark_pb2.ImportFollowsResponse()
+
+
+def test_a_message_with_too_many_edges_is_refused(graph: Any, new_id: NewId) -> None:
+    author = new_id()
+    with pytest.raises(grpc.RpcError) as refusal:
+        graph.ImportFollows(iter([message(("a", author)), message(*[("b", author)] * 10_001)]))
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert refusal.value.details() == (
+        "edges: are 10,001 in message 2; must be at most 10,000 a message"
+    )
