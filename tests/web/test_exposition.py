@@ -13,7 +13,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as families
 
 from farm.observe import METRICS, Source
-from tests.farm_process import FarmProcess, StartFarm, wait_until
+from tests.farm_process import StartFarm, wait_until
+from tests.web.test_seeds import publish
 from tests.web.web_process import WebProcess, ask
 
 pytestmark = pytest.mark.process
@@ -109,9 +110,14 @@ def test_ready_names_who_is_missing(web: WebProcess) -> None:
 def test_last_totals_are_told_while_the_store_is_away(farm: StartFarm) -> None:
     hark = farm("--simulated-failure-rate", "0")
     assert ask(hark.http_address, "/ready").json == {"ready": True, "not_ready": []}
-    _publish(hark)
+    publish(hark, "p1", "Hello world!")
     name = "notifications_sent_total"
     wait_until(lambda: _value(hark.http_address, name) == 6, 15)
+    durations = _scraped(hark.http_address)["notification_delivery_duration_seconds"].samples
+    buckets = [sample.value for sample in durations if sample.name.endswith("_bucket")]
+    assert buckets == sorted(buckets)
+    assert (buckets[0], buckets[-1]) == (0, 6)  # none within a millisecond, all within infinity
+    assert 6 * 0.010 <= next(s.value for s in durations if s.name.endswith("_sum")) < 6
     (store,) = hark.pids("store")
     os.kill(store, signal.SIGSTOP)
     try:
@@ -123,8 +129,8 @@ def test_last_totals_are_told_while_the_store_is_away(farm: StartFarm) -> None:
 
 def test_counts_of_published_posts_come_from_every_process(farm: StartFarm) -> None:
     hark = farm()
-    _publish(hark)
-    _publish(hark)
+    publish(hark, "p1", "Hello world!")
+    publish(hark, "p1", "Hello world!")
     outcomes = {
         sample.labels["outcome"]: sample.value
         for sample in _scraped(hark.http_address)["hark_posts_published_total"].samples
@@ -135,15 +141,3 @@ def test_counts_of_published_posts_come_from_every_process(farm: StartFarm) -> N
     }
     commits = _scraped(hark.http_address)["hark_store_commit_duration_seconds"].samples
     assert next(s.value for s in commits if s.name.endswith("_count")) > 0
-
-
-def _publish(hark: FarmProcess) -> None:
-    import grpc
-
-    from gateway.pb.notification.notification_pb2 import Post
-    from gateway.pb.notification.notification_pb2_grpc import NotificationServiceStub
-
-    with grpc.insecure_channel(hark.grpc_address) as channel:
-        post = Post(id="p1", author_id="user1", content="Hello world!", created_at=1_700_000_000)
-        answer = NotificationServiceStub(channel).PublishPost(post, timeout=10)
-    assert answer.notifications_queued == 6
