@@ -259,9 +259,10 @@ class Keeper:
             await asyncio.sleep(HEARTBEAT_S)
             # One question waits for all of the time: a new one would drop the answer to it. The
             # second is for the case that it was this process that had been stopped.
-            if await _serves(asker, (misses_max - 1) * HEARTBEAT_S) is None:
-                if await _serves(asker, HEARTBEAT_S) is None:
-                    return f"missed {misses_max} heartbeats"
+            patience_s = (misses_max - 1) * HEARTBEAT_S
+            answer = await _serves(asker, patience_s)
+            if answer is None and await _serves(asker, HEARTBEAT_S) is None:
+                return f"missed {misses_max} heartbeats"
 
     def _child(self) -> Child:
         return Child(
