@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
+from tests.farm_process import StartFarm
 from tests.gateway.conftest import NewId
 
 pytestmark = pytest.mark.process
@@ -108,6 +109,19 @@ def test_an_import_goes_on_past_bad_edges_and_names_the_first(graph: Any, new_id
         "edge 2: follower_id 'b': nobody can follow themselves",
         "edge 3: follower_id: is 0 bytes long; must be 1 to 128 bytes of UTF-8",
         "edge 4: author_id: is 0 bytes long; must be 1 to 128 bytes of UTF-8",
+    ]
+
+
+def test_an_import_says_where_the_store_took_no_more(farm: StartFarm) -> None:
+    hark = farm("--following-max", "2", "--workers", "1")
+    with grpc.insecure_channel(hark.grpc_address) as channel:
+        graph: Any = hark_pb2_grpc.SocialGraphServiceStub(channel)
+        edges = [("a", "user1"), ("a", "a"), ("a", "user2"), ("a", "user3"), ("b", "user3")]
+        answer = graph.ImportFollows(iter([message(*edges[:2]), message(*edges[2:])]))
+    assert (answer.added, answer.rejected) == (3, 2)
+    assert [one.partition(": ")[0] for one in answer.rejections] == [
+        "edge 2",
+        "edge 4",
     ]
 
 

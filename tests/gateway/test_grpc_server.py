@@ -124,7 +124,7 @@ def test_sigterm_ends_what_was_begun_and_says_so_first(alone: Surroundings) -> N
         store.process.send_signal(signal.SIGCONT)
         for one in waiting:
             assert one.result().message == "Post received, but no followers for user: ghost"
-    assert gateway.process.wait(2) == 0  # a watcher does not keep it for the whole grace
+        assert gateway.process.wait(2) == 0  # the watcher does not keep it for the whole grace
     assert "ended" in gateway.log()
 
 
