@@ -1,0 +1,105 @@
+"""The `hark` command: publish and look, from a terminal or a script.
+
+Every command talks to a running Hark by gRPC. What it answers is a few lines for a person or, with
+`--json`, one JSON document on standard output: the answer, or `{"error": {"code": ..., "message":
+...}}`. What goes wrong is also told in one line on standard error. Exit status: 0 done, 1 failed,
+2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from farm import __version__, config
+from farm.cli import commands, importing
+from farm.cli.answers import Answer, Failed, address
+from farm.errors import HarkError
+
+INTERRUPTED = 130
+
+_EPILOG = """\
+examples:
+  hark publish user1 'Hello world!'
+  hark inbox user2
+  hark ledger POST
+
+Each command has a --help of its own. --grpc and --json stand before or behind the command.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; the exit status."""
+    given = parser().parse_args(arguments)
+    try:
+        try:
+            answer = run(given)
+        except HarkError as error:
+            raise Failed(error.name, error.message) from None
+        print(json.dumps(answer.document) if given.json else answer.text, flush=True)
+        return answer.status
+    except Failed as failure:
+        message = " ".join(failure.message.split())
+        print(f"hark: {message}", file=sys.stderr)
+        if given.json:
+            print(json.dumps({"error": {"code": failure.code, "message": message}}), flush=True)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has read enough; Python must not find that out once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def run(given: argparse.Namespace) -> Answer:
+    command: Callable[[argparse.Namespace], Answer] = given.command
+    return command(given)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line as a whole."""
+    made = argparse.ArgumentParser(
+        prog="hark",
+        allow_abbrev=False,
+        description="Talks to a running Hark.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--version", action="version", version=f"hark {__version__}")
+    _add_common(made, json=False, grpc=config.grpc_address())
+    verbs = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(
+        name: str, command: Callable[[argparse.Namespace], Answer], text: str, example: str
+    ) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(
+            name,
+            help=text,
+            allow_abbrev=False,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        # A default here would overwrite what was given before the command.
+        _add_common(verb, json=argparse.SUPPRESS, grpc=argparse.SUPPRESS)
+        verb.set_defaults(command=command)
+        return verb
+
+    commands.add_to(add)
+    importing.add_to(add)
+    return made
+
+
+def _add_common(to: argparse.ArgumentParser, *, json: object, grpc: object) -> None:
+    to.add_argument("--json", action="store_true", default=json, help="answer in JSON")
+    to.add_argument(
+        "--grpc",
+        metavar="ADDR",
+        type=address,
+        default=grpc,
+        help="where Hark listens (default: $HARK_GRPC, else 127.0.0.1:50051)",
+    )

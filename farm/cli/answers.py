@@ -1,0 +1,90 @@
+"""What a command has to say, to a person and to a script, and how words are put on a terminal."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+
+class Answer(NamedTuple):
+    """`text` for a person, `document` for `--json`."""
+
+    document: dict[str, Any]
+    text: str
+    status: int = 0
+
+
+class Failed(Exception):
+    """What was asked for did not happen; `code` is the name of a gRPC code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class AddCommand(Protocol):
+    """Adds a command: its name, what it does, that in a few words, an example."""
+
+    def __call__(
+        self, name: str, command: Callable[[argparse.Namespace], Answer], text: str, example: str
+    ) -> argparse.ArgumentParser: ...
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int]) -> str:
+    """Columns under their names; those of the numbers in `right` stand at the right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        aligned = (
+            cell.rjust(width) if at in right else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  ".join(aligned).rstrip()
+
+    return "\n".join(map(line, (head, *rows)))
+
+
+def printable(text: str) -> str:
+    """On one line, and with nothing that a terminal would obey: people wrote it."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 person`, `2,000 people`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 120:
+        return f"{value:.1f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def whole_number(text: str) -> int:
+    """A type for argparse, of the numbers that a message can hold."""
+    if not text.isascii() or not text.isdigit() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def words(text: str) -> str:
+    """A type for argparse: what was typed, which must be UTF-8 to be sent."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{text!a} is not UTF-8") from None
+    return text
+
+
+def address(text: str) -> str:
+    """A type for argparse: where a Hark listens."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; it must be HOST:PORT")
+    return words(text)
