@@ -31,7 +31,6 @@ class Lease:
     high: int
     members: BitMap | None
     deaths: int = 0
-    end_s: float = 0.0
 
     def left(self) -> BitMap:
         """Its members who are still in the part."""

@@ -251,7 +251,7 @@ class Core:
             if lost or not request.want:
                 given[request.session] = (request, lost, [])
         for session, request in self._parked.items():
-            if request.want and (grants := self._dispatch.grant(session, request.want, now_s)):
+            if request.want and (grants := self._dispatch.grant(session, request.want)):
                 lost = given[session][1] if session in given else []
                 given[session] = (request, lost, grants)
         self._dispatch.flush()

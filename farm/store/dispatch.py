@@ -77,7 +77,9 @@ class Dispatch:
         self._blob_bytes = 0
         self.leases: dict[int, Lease] = {}
         self.by_session: dict[str, set[Lease]] = {}
+        self._session_ends_s: dict[str, float] = {}  # until when each session's leases hold
         self._suspects: dict[int, Lease] = {}
+        self._quarantined: str | None = None  # the session that is to be free for them
         self._unsaved: dict[int, LeaseRow] = {}
         self._dropped: list[int] = []
         self._last_lease = 0
@@ -93,10 +95,11 @@ class Dispatch:
             for other in batch.leases:
                 members -= other.all() if other.part == row.part else BitMap()
             lease = Lease(
-                row.id, row.session, batch, row.part, row.low, row.high, members, row.deaths,
-                now_s + self._terms.lease.lease_ms / 1000,
-            )  # fmt: skip
+                row.id, row.session, batch, row.part, row.low, row.high, members, row.deaths
+            )
             self._hold(lease)
+            if row.session:
+                self._session_ends_s[row.session] = now_s + self._terms.lease.lease_ms / 1000
             self._last_lease = max(self._last_lease, row.id)
 
     # Posts
@@ -137,21 +140,26 @@ class Dispatch:
 
     # Leases
 
-    def grant(self, session: str, want: int, now_s: float) -> list[Grant]:
+    def grant(self, session: str, want: int) -> list[Grant]:
         """Leases up to `want` recipients to a session; empty where nothing may be had."""
         held = self.by_session.get(session, ())
         if any(lease.deaths for lease in held):
             return []
         if self._suspects:
-            # What is suspected of killing workers goes alone to one that holds nothing else.
-            return [] if held else self._grant_suspect(session, now_s)
+            # What is suspected of killing workers goes to one that holds nothing else: to any that
+            # happens to, and to one that gets nothing more until it does.
+            if not held:
+                return self._grant_suspects(session)
+            if self._quarantined in (None, session):
+                self._quarantined = session
+                return []
         granted = []
         for batch, part, picked in self._turns.take(want, self._batch):
             self._suppress_lost(batch, part)
             count = picked
             while count > 0 and batch.free_size(part):
                 low, high, members, blob = batch.reserve(part, count)
-                lease = self._new_lease(session, batch, part, low, high, members, 0, now_s)
+                lease = self._new_lease(session, batch, part, low, high, members, 0)
                 size = batch.size if members is None else len(members)
                 granted.append(self._granted(lease, size, blob))
                 count -= size
@@ -167,24 +175,22 @@ class Dispatch:
         own = self.by_session.get(session, set())
         for lease in [lease for lease in own if lease.id not in named]:
             self._end(lease)
-        for lease in own:
-            lease.end_s = now_s + self._terms.lease.lease_ms / 1000
+        self._session_ends_s[session] = now_s + self._terms.lease.lease_ms / 1000
         return [lease for lease in named if self.leases.get(lease) not in own]
 
     def expire(self, now_s: float) -> None:
-        """Takes back the leases whose time is over."""
-        for lease in [lease for lease in self.leases.values() if lease.end_s < now_s]:
-            self._totals.add(1, totals.EXPIRED)
-            self._end(lease)
+        """Takes back the leases of sessions that have not asked on in time."""
+        for session in [s for s, end_s in self._session_ends_s.items() if end_s < now_s]:
+            self._totals.add(len(self.by_session.get(session, ())), totals.EXPIRED)
+            self._end_session(session)
 
     def next_end_s(self) -> float | None:
-        return min((lease.end_s for lease in self.leases.values()), default=None)
+        return min(self._session_ends_s.values(), default=None)
 
     def keep_sessions(self, living: Sequence[str]) -> None:
         """Leases of sessions that live no longer come back, and no death is counted."""
-        for session in [session for session in self.by_session if session not in living]:
-            for lease in list(self.by_session[session]):
-                self._end(lease)
+        for session in [session for session in self._session_ends_s if session not in living]:
+            self._end_session(session)
 
     def session_died(self, session: str) -> None:
         """A worker died: what it held is suspected, tried apart from others, and after the third
@@ -194,11 +200,9 @@ class Dispatch:
             left = lease.left()
             if lease.deaths + 1 >= DEATHS_MAX and len(left) == 1:
                 self._fail(lease.batch, lease.part, left, POISON, dead=True)
-                self._end(lease)
             elif left:
                 self._suspect(lease, left)
-            else:
-                self._end(lease)
+        self._end_session(session)
 
     # Outcomes
 
@@ -304,11 +308,10 @@ class Dispatch:
 
     def _new_lease(  # noqa: PLR0917
         self, session: str, batch: Batch, part: int, low: int, high: int,
-        members: BitMap | None, deaths: int, now_s: float,
+        members: BitMap | None, deaths: int,
     ) -> Lease:  # fmt: skip
         self._last_lease += 1
-        end_s = now_s + self._terms.lease.lease_ms / 1000
-        lease = Lease(self._last_lease, session, batch, part, low, high, members, deaths, end_s)
+        lease = Lease(self._last_lease, session, batch, part, low, high, members, deaths)
         self._hold(lease)
         self._store(lease)
         return lease
@@ -343,27 +346,39 @@ class Dispatch:
         self._touched.add(batch)
         return members
 
-    def _grant_suspect(self, session: str, now_s: float) -> list[Grant]:
-        """Some of the suspected work, and nothing beside it."""
+    def _grant_suspects(self, session: str) -> list[Grant]:
+        """Some of the suspected work, and nothing beside it: together as many as may be after one
+        death, else a single one."""
+        granted: list[Grant] = []
+        room = SUSPECTS_TOGETHER_MAX
         for suspect in list(self._suspects.values()):
-            batch, part = suspect.batch, suspect.part
-            together = SUSPECTS_TOGETHER_MAX if suspect.deaths == 1 else 1
-            members = take(suspect.left(), together)
-            left = suspect.left() - members
-            if left:
-                suspect.members, suspect.low = left, left.min()
-                self._store(suspect)
-            else:
-                self._end(suspect)
-            members = self._suppress(batch, part, members)
+            if suspect.deaths > 1 and granted:
+                continue
+            most = room if suspect.deaths == 1 else 1
+            members = self._take_suspected(suspect, most)
             if members:
-                low, high = members.min(), members.max()
+                batch, part = suspect.batch, suspect.part
                 batch.hold_back(part, members)
                 lease = self._new_lease(
-                    session, batch, part, low, high, members, suspect.deaths, now_s
+                    session, batch, part, members.min(), members.max(), members, suspect.deaths
                 )
-                return [self._granted(lease, len(members), seal(members))]
-        return []
+                granted.append(self._granted(lease, len(members), seal(members)))
+                room -= len(members)
+            if room <= 0 or (granted and suspect.deaths > 1):
+                break
+        return granted
+
+    def _take_suspected(self, suspect: Lease, most: int) -> BitMap:
+        """Up to so many out of a suspect, less those who are not to be told any more."""
+        everybody = suspect.left()
+        members = take(everybody, most)
+        left = everybody - members
+        if left:
+            suspect.members, suspect.low = left, left.min()
+            self._store(suspect)
+        else:
+            self._end(suspect)
+        return self._suppress(suspect.batch, suspect.part, members)
 
     def _suspect(self, lease: Lease, left: BitMap) -> None:
         """The lease stays, without a holder, until somebody tries it apart from others."""
@@ -373,6 +388,15 @@ class Dispatch:
         lease.members, lease.low, lease.high = left, left.min(), left.max()
         self._suspects[lease.id] = lease
         self._store(lease)
+
+    def _end_session(self, session: str) -> None:
+        """Whatever it still holds comes back."""
+        for lease in list(self.by_session.get(session, ())):
+            self._end(lease)
+        self.by_session.pop(session, None)
+        self._session_ends_s.pop(session, None)
+        if self._quarantined == session:
+            self._quarantined = None
 
     def _hold(self, lease: Lease) -> None:
         self.leases[lease.id] = lease
@@ -397,6 +421,8 @@ class Dispatch:
             held.discard(lease)
             if not held:
                 del self.by_session[lease.session]
+        if not self._suspects:
+            self._quarantined = None
         lease.batch.give_back(lease)
         self._touched.add(lease.batch)
         post = lease.batch.post
