@@ -105,8 +105,10 @@ def emptied(directory: Path) -> Iterator[Path]:
     directory.mkdir(mode=0o700, exist_ok=True)
     for left in directory.iterdir():
         left.unlink()
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 class Farm:
@@ -239,13 +241,15 @@ class Farm:
             self._store_news.set()
 
     def _on_death(self, keeper: Keeper, death: Death) -> None:
-        log(logging.ERROR, f"{death}; it is started again")
+        log(logging.ERROR, str(death))
         self._remains.add(death.pid)
         if keeper.role == "worker":
             self._died_workers.append(keeper.name)
             self._store_news.set()
         if not self._ready and not self._status.done():
             self._on_early_death(death)
+            if self._status.done():
+                keeper.leave()
 
     def _on_early_death(self, death: Death) -> None:
         """Before it was ever ready, what dies at once is more likely wrong than unlucky."""

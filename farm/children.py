@@ -231,6 +231,8 @@ class Keeper:
     async def _attend(self, life: Life) -> None:
         """Tells a child what it is for, waits until it serves, and kills it when it hangs."""
         await self._may_serve.wait()
+        if life.ended.is_set():
+            return
         life.tell(self._child())
         around = self._around
         address = Addresses(around.socket_directory).control(self.role, self.number)

@@ -26,9 +26,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_S = 30.0
@@ -54,7 +54,7 @@ def wait_until(predicate: Callable[[], T], deadline_s: float = 5.0) -> T:
     return value
 
 
-async def wait_until_async(predicate: Callable[[], T | Awaitable[T]], deadline_s: float = 5.0) -> T:
+async def wait_until_async(predicate: Callable[[], Any], deadline_s: float = 5.0) -> Any:
     """As `wait_until`, letting the event loop run; `predicate` may be a coroutine function."""
     import asyncio
 
@@ -62,7 +62,7 @@ async def wait_until_async(predicate: Callable[[], T | Awaitable[T]], deadline_s
     end_s = loop.time() + deadline_s
     while True:
         asked = predicate()
-        value: T = await asked if inspect.isawaitable(asked) else asked
+        value = await asked if inspect.isawaitable(asked) else asked
         if value:
             return value
         assert loop.time() < end_s, f"after {deadline_s:g} s it is still {value!r}"
