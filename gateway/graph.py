@@ -150,8 +150,8 @@ class _Import:
             self._reject(edges[at][0], why)
 
     async def finish(self) -> hark_pb2.ImportFollowsResponse:
-        await self._send()
-        await self._send()
+        await self._send()  # what still waits
+        await self._send()  # and returns when that is durable
         first = sorted(self._rejections)[:REJECTIONS_SHOWN_MAX]
         self._counted.rejections.extend(f"edge {position}: {why}" for position, why in first)
         return self._counted
