@@ -326,10 +326,8 @@ class Dispatch:
 
     def _suppress_lost(self, batch: Batch, part: int) -> None:
         """Takes those out who muted or unfollowed the author since the post."""
-        author = self._graph.numbered(batch.post.author)
-        if author.last_loss <= batch.post.seq:
-            return
-        self._suppress(batch, part, batch.free_members(part))
+        if self._graph.lost_any(batch.post.author, batch.post.seq):
+            self._suppress(batch, part, batch.free_members(part))
 
     def _suppress(self, batch: Batch, part: int, members: BitMap) -> BitMap:
         """Suppresses those of the members who are not to be told; returns the others."""

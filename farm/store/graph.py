@@ -88,6 +88,7 @@ class Graph:
         self._dirty: set[Author] = set()  # segments to save
         self._decoded: set[Author] = set()
         self._last_user = storage.last_user()
+        self._newest_loss = changes.newest  # of anybody; at the start, not known to be older
 
     @property
     def has_users(self) -> bool:
@@ -128,7 +129,7 @@ class Graph:
         change = self._changes.next()
         self._storage.close_relation(row, change)
         self._remove(author, row.user)
-        author.last_loss = change
+        author.last_loss = self._newest_loss = change
         self._touched.add(author)
         return True
 
@@ -145,7 +146,7 @@ class Graph:
         self._storage.add_relations([RelationRow(user, author.number, MUTE, change, 0, 0)])
         author.muted.add(user)
         self._storage.save_muted_by(author.number, seal(author.muted))
-        author.last_loss = change
+        author.last_loss = self._newest_loss = change
         self._touched.add(author)
         return True
 
@@ -221,6 +222,17 @@ class Graph:
             author.newest = author.newest[BLOCK:]
         self._touched.add(author)
         return author.last_ordinal
+
+    def lost_any(self, author: int, seq: int) -> bool:
+        """Whether anybody unfollowed or muted the author since post `seq`. Cheap: asked of every
+        batch that is leased."""
+        if self._newest_loss <= seq:
+            return False
+        cached = self._by_number.get(author)
+        if cached is not None:
+            return cached.last_loss > seq
+        row = self._storage.author(author)
+        return row is not None and row.last_loss > seq
 
     def lost(self, author: Author, seq: int, members: BitMap) -> list[tuple[Reason, BitMap]]:
         """Who of the members, once the audience of post `seq`, is not to be told any more."""
