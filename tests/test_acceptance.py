@@ -60,14 +60,17 @@ class Client:
 
         def attempt() -> notification_pb2.NotificationResponse | None:
             try:
-                return stub.PublishPost(post, timeout=5, wait_for_ready=True)
+                answer: notification_pb2.NotificationResponse
+                answer = stub.PublishPost(post, timeout=5, wait_for_ready=True)
             except grpc.RpcError as error:
                 if error.code() in DEFINITE:
                     raise
                 return None
+            return answer
 
-        answer = wait_until(attempt, CALL_S)
-        return int(answer.notifications_queued)
+        published = wait_until(attempt, CALL_S)
+        assert published is not None
+        return published.notifications_queued
 
     def publish_all(self, post_ids: Sequence[str]) -> int:
         with ThreadPoolExecutor(CALLERS) as pool:
