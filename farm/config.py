@@ -355,6 +355,11 @@ def child_environment(metrics_directory: Path) -> dict[str, str]:
     return own | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_directory)}
 
 
+def metrics_directory() -> Path:
+    """Where the supervisor told this child to keep its metrics files."""
+    return Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
     """What a child process is told at its start, as JSON on its standard input.

@@ -24,7 +24,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.utils import floatToGoString
 
-from farm import observe, wire
+from farm import config, observe, wire
 from farm.client import FarmClient, StoreClient
 from farm.clock import Clock
 from farm.errors import HarkError, Unavailable
@@ -181,15 +181,12 @@ def _version() -> str:
 def _from_processes() -> dict[str, Metric]:
     """What the processes keep in files, those of the dead too; by name, counters without _total.
 
-    A file may go while it is read, when the supervisor folds the counts of a dead process into one.
+    The lock keeps the supervisor from moving the counts of a dead process meanwhile: they would be
+    read twice or not at all.
     """
-    for _ in range(5):
-        try:
-            families = MultiProcessCollector(None).collect()
-        except FileNotFoundError:
-            continue
-        return {family.name: family for family in families}
-    return {}
+    with observe.metrics_lock(config.metrics_directory(), alone=False):
+        families = MultiProcessCollector(None).collect()
+    return {family.name: family for family in families}
 
 
 def _complete(metric: observe.Metric, kept: Metric | None) -> Metric:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import os
@@ -10,10 +11,12 @@ import signal
 import socket
 import stat
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from farm.client import FarmClient, StoreClient
@@ -23,12 +26,15 @@ from farm.errors import InvalidArgument, Unavailable
 from farm.observe import ProcessMetrics
 from farm.sockets import Addresses, Sockets
 from farm.wire import FarmState, Kind, pack
+from gateway.pb.hark.v1.hark_pb2 import PublishPostRequest
+from gateway.pb.hark.v1.hark_pb2_grpc import PublisherServiceStub
 from tests.farm_process import FarmProcess, StartFarm, is_alive, wait_until, wait_until_async
 
 pytestmark = pytest.mark.process
 
 ONE_OF_EACH = {"store": 1, "reader": 1, "worker": 2, "gateway": 1, "web": 1}
 QUICK = ("--workers", "2")
+PUBLISHED = 'hark_posts_published_total{outcome="ok"}'
 
 
 class Asking:
@@ -388,6 +394,35 @@ def test_connections_that_linger_do_not_hold_the_port(farm: StartFarm) -> None:
     hark.restart()
 
 
+async def test_counts_outlive_their_process(farm: StartFarm) -> None:
+    hark = farm(*QUICK, "--sample-data")
+
+    async def publish(count: int) -> None:
+        async with grpc.aio.insecure_channel(hark.grpc_address) as channel:
+            stub = PublisherServiceStub(channel)
+            for _ in range(count):
+                await stub.PublishPost(PublishPostRequest(author_id="user1", content="Hello"))
+
+    def published() -> str:
+        url = f"http://{hark.http_address}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text: str = answer.read().decode()
+        (line,) = [x for x in text.splitlines() if x.startswith(PUBLISHED)]
+        return line.removeprefix(PUBLISHED).strip()
+
+    async with asking(hark) as ask:
+        for times in (1, 2):
+            await publish(3)
+            killed = hark.pids("gateway")[0]
+            os.kill(killed, signal.SIGKILL)
+            await wait_until_async(lambda: not is_alive(killed))  # noqa: B023 (waited for here)
+            metrics = hark.data_dir / "metrics"
+            moved = f"counter_{killed}.db"
+            await wait_until_async(lambda: not (metrics / moved).exists())  # noqa: B023 (as above)
+            await wait_until_async(lambda: ask.serves("gateway", 1), 10.0)
+            assert await asyncio.to_thread(published) == f"{3 * times}.0"
+
+
 # Dying before it was ever ready
 
 
@@ -426,10 +461,12 @@ async def test_workers_come_and_go_by_request(farm: StartFarm) -> None:
         state = await ask.farm.set_workers(3)
         assert state.workers == 3
         assert Counter(process.role for process in state.processes)["worker"] == 3
-        await wait_until_async(lambda: ask.serves("worker", 3))
+        await wait_until_async(lambda: ask.serves("worker", 2), 10.0)
+        await wait_until_async(lambda: ask.serves("worker", 3), 10.0)
         first = hark.pids("worker")[0]
         assert (await ask.farm.set_workers(1)).workers == 1
-        await wait_until_async(lambda: hark.pids("worker") == [first])
+        await wait_until_async(lambda: len(hark.children()) == 5)
+        assert hark.pids("worker") == [first]
         for wrong in (0, 65):
             with pytest.raises(InvalidArgument, match=f"workers {wrong}: must be from 1 to 64"):
                 await ask.farm.set_workers(wrong)
