@@ -227,6 +227,11 @@ def start_logging(process: str, clock: Clock, *, log_format: str, log_level: str
     logging.getLogger("hark").setLevel(log_level.upper())
 
 
+def logs(level: int) -> bool:
+    """Whether this level is logged at all, for events that are many."""
+    return logging.getLogger("hark").isEnabledFor(level)
+
+
 def log(level: int, message: str, /, **fields: Any) -> None:
     """One event: a short message and its values as fields."""
     logging.getLogger("hark").log(level, message, extra={"fields": fields})

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from setproctitle import setproctitle
 
 from farm import wire
+from farm.audience import BitMap
 from farm.channels.channel import Channel, Durations, Slots, Work
 from farm.channels.simulated import Simulated
 from farm.clock import Clock, SystemClock
 from farm.config import Child, Settings
 from farm.errors import Internal, Unavailable
 from farm.lifecycle import State
-from farm.observe import log, start_logging
+from farm.observe import log, logs, start_logging
 from farm.schedule import LeaseTerms
 from farm.sockets import Addresses, Asker, Pusher, Sockets, answer_pings
 from farm.wire import Kind, LeaseAnswer
@@ -195,7 +196,13 @@ class Worker:
     def _begin(self, answer: LeaseAnswer, end_s: float) -> None:
         """Delivers what was granted, one task for each channel."""
         works = [
-            Work(grant, end_s=end_s, durations=self._durations, on_finish=self._on_finish)
+            Work(
+                grant,
+                end_s=end_s,
+                durations=self._durations,
+                on_attempts=_log_attempts,
+                on_finish=self._on_finish,
+            )
             for grant in answer.grants
         ]
         for work in works:
@@ -269,6 +276,22 @@ class Worker:
             await self._ask(-attempt, 0, GOODBYE_S)
             if not self._unacknowledged:
                 return
+
+
+def _log_attempts(work: Work, state: State, error: str, members: BitMap) -> None:
+    """Every attempt, at debug; a notification's id is its post's seq and its user's number."""
+    if not logs(logging.DEBUG):
+        return
+    for number in members:
+        log(
+            logging.DEBUG,
+            "attempt ended",
+            notification=f"{work.grant.seq:x}.{number:x}",
+            post=work.grant.post_id,
+            channel=work.grant.channel,
+            attempt=work.grant.attempt + 1,
+            outcome="delivered" if state is State.DELIVERED else error,
+        )
 
 
 @dataclass(slots=True)

@@ -53,7 +53,13 @@ class Work:
     """The recipients of one lease, and what has come of them so far."""
 
     def __init__(
-        self, grant: Grant, *, end_s: float, durations: Durations, on_finish: Callable[[Work], None]
+        self,
+        grant: Grant,
+        *,
+        end_s: float,
+        durations: Durations,
+        on_attempts: Callable[[Work, State, str, BitMap], None],
+        on_finish: Callable[[Work], None],
     ) -> None:
         self.grant = grant
         self.members = unseal(grant.members, f"lease {grant.lease}")
@@ -61,6 +67,7 @@ class Work:
         self.durations = durations
         self.finished = False
         self.delivered = self.failed = 0
+        self._on_attempts = on_attempts
         self._on_finish = on_finish
         self._stopped = False
         self._reported = False  # a part of it has gone to the store
@@ -88,6 +95,7 @@ class Work:
         """What came of some: DELIVERED, RETRYING (the store counts the tries) or DEAD."""
         if not members:
             return
+        self._on_attempts(self, state, error, members)
         key = (int(state), error)
         self._pending[key] = self._pending[key] | members if key in self._pending else members
         self._known |= members
