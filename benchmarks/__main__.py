@@ -1,0 +1,128 @@
+"""`python -m benchmarks`: measures, prints a row as it comes and one table, writes JSON."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import delivering, keeping, publishing, reading, report
+from benchmarks.bench import Bench
+from benchmarks.figures import Row
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+GROUPS: dict[str, tuple[Callable[[Bench], Iterator[Row]], str]] = {
+    "start": (keeping.start, "start to ready line"),
+    "publish-million": (publishing.to_a_million, "one post to 1,000,000 followers"),
+    "batches": (publishing.in_batches, "PublishPosts, 500 a call"),
+    "unary": (publishing.one_by_one, "PublishPost, 32 in flight"),
+    "deliver": (delivering.at_once, "delivery without latency and failure"),
+    "deliver-slowly": (delivering.with_latency, "delivery with 10-50 ms and 10 % failure"),
+    "idle-latency": (delivering.when_idle, "one post from publish to delivered"),
+    "graphql": (reading.inbox, "an inbox by GraphQL"),
+    "import": (keeping.graph, "a social graph of 870,161 edges"),
+    "memory": (keeping.memory, "the store while 5,000,000 notifications wait"),
+    "disk": (keeping.disk, "bytes on disk a notification"),
+}
+EPILOGUE = "names for --only:\n" + "\n".join(
+    f"  {name:16} {text}" for name, (_, text) in GROUPS.items()
+)
+
+
+def main() -> int:
+    """Exit status 1 where something could not be measured; a missed mark is a result like any."""
+    arguments = _parser().parse_args()
+    started_s = time.perf_counter()
+    names = arguments.only or list(GROUPS)
+    with tempfile.TemporaryDirectory(prefix="hark-bench-", dir=arguments.dir) as directory:
+        bench = Bench(
+            Path(directory),
+            rounds=arguments.rounds or (3 if arguments.quick else 5),
+            round_s=0.7 if arguments.quick else 2.0,
+            graph=arguments.graph,
+        )
+        try:
+            rows, failed = _measure(bench, names)
+        finally:
+            bench.close()
+    print("\n" + report.table(rows))
+    about = _about(arguments, names, time.perf_counter() - started_s)
+    path = arguments.json or RESULTS / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
+    report.write(path, rows, about)
+    print(f"\ntook {about['seconds']:.0f} s; written to {path}")
+    return 1 if failed else 0
+
+
+def _measure(bench: Bench, names: list[str]) -> tuple[list[Row], list[str]]:
+    """The rows there are, and the groups that failed: one that does takes no other with it."""
+    rows: list[Row] = []
+    failed: list[str] = []
+    for name in names:
+        bench.tell(f"{name} ...")
+        try:
+            for row in GROUPS[name][0](bench):
+                rows.append(row)
+                print(report.line(row), flush=True)
+        except Exception as error:  # noqa: BLE001
+            failed.append(name)
+            print(f"{name}: FAILED: {type(error).__name__}: {error}", flush=True)
+    return rows, failed
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measures Hark, each figure beside the limit of the same work in the same run."
+        "\nStarts farms of its own on free ports, in a directory that is gone at the end.",
+        epilog=EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="shorter and fewer rounds: under 2 minutes, not 10"
+    )
+    parser.add_argument(
+        "--only", action="append", choices=GROUPS, metavar="NAME",
+        help="measure this alone; repeatable, names below",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="rounds of each (default: 5, with --quick 3)"
+    )
+    parser.add_argument(
+        "--graph", type=Path, metavar="FILE", default=os.environ.get("HARK_BENCH_GRAPH"),
+        help="edge list to import (default: HARK_BENCH_GRAPH, or one made up from a seed)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dir", type=Path, metavar="PATH",
+        help="where the farms keep their data; the disk is part of what is measured"
+        f" (default: {tempfile.gettempdir()})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="where the result goes (default: a new file in"
+        " benchmarks/results/)",
+    )  # fmt: skip
+    return parser
+
+
+def _about(arguments: argparse.Namespace, names: list[str], seconds: float) -> dict[str, Any]:
+    """What must be known to compare two results."""
+    return {
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": seconds,
+        "quick": arguments.quick,
+        "only": names,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "load_average": os.getloadavg(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

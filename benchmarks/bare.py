@@ -1,0 +1,148 @@
+"""The limits that need no server: the same rows in bare SQLite, the same random numbers.
+
+The rows are read from a database that the farm has written, so they are the same by construction,
+and go into an empty database with the farm's own schema and pragmas, by statements as plain as can
+be. Less is written than the farm writes (no side blocks, no leases), which makes the limit harder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from farm.store.sqlite import CACHE_KIB, DATABASE, PAGE_BYTES, WAL_BYTES_MAX
+
+EDGES_PER_TRANSACTION = 200_000
+DRAWS_PER_LOOK = 1_000
+
+Rows = Sequence[tuple[Any, ...]]
+
+
+def draws_per_second(seconds: float) -> float:
+    """How often two random numbers can be drawn, which is all that a simulated send needs."""
+    draw = random.Random(1).random
+    count, started_s = 0, time.perf_counter()
+    while (took_s := time.perf_counter() - started_s) < seconds:
+        for _ in range(DRAWS_PER_LOOK):
+            draw()
+            draw()
+        count += DRAWS_PER_LOOK
+    return count / took_s
+
+
+def publish(
+    source: str, scratch: str, posts_per_transaction: int, posts: int, least_audience: int
+) -> list[float]:
+    """Seconds each transaction takes that writes posts of `source`, their batches as they were at
+    publishing, their authors' rows and the counter.
+    """
+    groups = list(_groups(_read(source), posts_per_transaction, posts, least_audience))
+    target = _create(scratch)
+    seconds = []
+    for meta, authors, post_rows, batches in groups:
+        started_s = time.perf_counter()
+        target.execute("begin immediate")
+        _insert(target, "post", post_rows)
+        _insert(target, "batch", batches)
+        _insert(target, "author", authors)
+        _insert(target, "meta", meta)
+        target.execute("commit")
+        seconds.append(time.perf_counter() - started_s)
+        _bound_log(target, scratch)
+    target.close()
+    return seconds
+
+
+def follow(source: str, scratch: str) -> float:
+    """Seconds it takes to write all people, relations, segments and authors of `source`, sorted."""
+    database = _read(source)
+    tables = {
+        name: list(database.execute(f"select * from {name}"))
+        for name in ("user", "relation", "segment", "author")
+    }
+    target = _create(scratch)
+    started_s = time.perf_counter()
+    for name, rows in tables.items():
+        for start in range(0, len(rows), EDGES_PER_TRANSACTION):
+            target.execute("begin immediate")
+            _insert(target, name, rows[start : start + EDGES_PER_TRANSACTION])
+            target.execute("commit")
+    took_s = time.perf_counter() - started_s
+    target.close()
+    return took_s
+
+
+def bytes_used(data_dir: Path) -> int:
+    """The pages in use of a stopped farm's database, in bytes; free ones do not count."""
+    database = _read(str(data_dir))
+    pages = database.pragma("page_count") - database.pragma("freelist_count")
+    size: int = pages * database.pragma("page_size")
+    database.close()
+    return size
+
+
+def give_numbers(data_dir: Path, people: Iterable[tuple[int, str]]) -> None:
+    """Makes people known to a stopped farm by numbers of our choice."""
+    database = apsw.Connection(str(data_dir / DATABASE), flags=apsw.SQLITE_OPEN_READWRITE)
+    with database:
+        database.executemany("insert into user(number, id) values(?, ?)", people)
+    database.close()
+
+
+def _groups(
+    source: apsw.Connection, size: int, posts: int, least_audience: int
+) -> Iterator[tuple[Rows, Rows, Rows, Rows]]:
+    """What belongs into each transaction: meta, authors, posts, batches."""
+    meta = list(source.execute("select * from meta"))
+    authors = {row[0]: row for row in source.execute("select * from author")}
+    found = source.execute(
+        "select * from post where audience >= ? order by seq limit ?", (least_audience, posts)
+    )
+    while group := list(itertools.islice(found, size)):
+        batches = [
+            row
+            for (seq, *_) in group
+            for row in source.execute(
+                "select post, channel, segment, part, 0, due_us, error, changed, members"
+                " from batch where post = ? and part = 0",
+                (seq,),
+            )
+        ]
+        yield meta, [authors[number] for number in {row[2] for row in group}], group, batches
+
+
+def _insert(database: apsw.Connection, table: str, rows: Rows) -> None:
+    if rows:
+        places = ", ".join("?" * len(rows[0]))
+        database.executemany(f"insert or replace into {table} values({places})", rows)
+
+
+def _read(data_dir: str) -> apsw.Connection:
+    return apsw.Connection(str(Path(data_dir) / DATABASE), flags=apsw.SQLITE_OPEN_READWRITE)
+
+
+def _create(scratch: str) -> apsw.Connection:
+    Path(scratch).mkdir(parents=True)
+    database = apsw.Connection(str(Path(scratch) / DATABASE))
+    database.pragma("page_size", PAGE_BYTES)
+    database.pragma("journal_mode", "wal")
+    database.pragma("synchronous", 2)
+    database.pragma("wal_autocheckpoint", 0)
+    database.pragma("cache_size", -CACHE_KIB)
+    schema = resources.files("farm.store").joinpath("schema.sql").read_text("utf-8")
+    database.execute(schema).fetchall()
+    return database
+
+
+def _bound_log(database: apsw.Connection, scratch: str) -> None:
+    """As the farm does; outside of the transactions, so it is not in their times."""
+    log = Path(scratch) / f"{DATABASE}-wal"
+    if log.stat().st_size > WAL_BYTES_MAX:
+        database.execute("pragma wal_checkpoint(truncate)").fetchall()

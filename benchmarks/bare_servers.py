@@ -1,0 +1,67 @@
+"""The limits that are servers: the same messages and objects, and nothing behind them.
+
+Each runs in a process of its own and tells its address through the connection it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from multiprocessing.connection import Connection
+from typing import Any
+
+import grpc
+import uvloop
+from sanic import HTTPResponse, Request, Sanic
+
+from benchmarks.load import PUBLISHER
+from gateway.pb.hark.v1 import hark_pb2
+
+
+def empty_publisher(ready: Connection) -> None:
+    """A PublishPost that parses, does nothing, and answers."""
+    uvloop.run(_publish_nothing(ready))
+
+
+def encoding_site(ready: Connection, notifications: list[dict[str, Any]]) -> None:
+    """A site that answers every request with these objects, encoded each time."""
+    uvloop.run(_encode(ready, notifications))
+
+
+async def _publish_nothing(ready: Connection) -> None:
+    async def publish_post(raw: bytes, _: Any) -> bytes:
+        request = hark_pb2.PublishPostRequest.FromString(raw)
+        return hark_pb2.PublishPostResponse(
+            post_id=request.post_id or "01234567890123456789", notifications_queued=200
+        ).SerializeToString()
+
+    handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(publish_post)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(PUBLISHER[1:], {"PublishPost": handler})]
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    ready.send(f"127.0.0.1:{port}")
+    await server.wait_for_termination()
+
+
+async def _encode(ready: Connection, notifications: list[dict[str, Any]]) -> None:
+    site = Sanic("bare", configure_logging=False)
+    site.config.ACCESS_LOG = False
+
+    @site.post("/graphql")
+    async def answer(_: Request) -> HTTPResponse:
+        body = {"data": {"getNotifications": notifications}}
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        return HTTPResponse(text, content_type="application/json")
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    server: Any = await site.create_server(
+        sock=listening, return_asyncio_server=True, asyncio_server_kwargs={"start_serving": False}
+    )
+    await server.startup()
+    await server.start_serving()
+    ready.send(f"127.0.0.1:{listening.getsockname()[1]}")
+    await asyncio.Event().wait()

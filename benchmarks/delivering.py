@@ -1,0 +1,138 @@
+"""Rows about getting notifications out. Followers per post are told with every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks import bare, crowd, load
+from benchmarks.bench import AT_ONCE, Bench, about_driver
+from benchmarks.drivers import Drivers
+from benchmarks.farm import Farm, running
+from benchmarks.figures import Figure, Mark, Row, at_least, percentile
+
+WORKERS = 2
+SEED_WORKERS = 5
+CONCURRENCY = 1_000  # in one worker, the default
+MEAN_LATENCY_S = 0.030  # of 10 to 50 ms
+DELIVERED_OF_ATTEMPTS = 0.9
+WITHIN_S = 120.0
+LEDGERS_LOOKED_AT = 2_000
+IDLE_POSTS = 100
+
+
+def at_once(bench: Bench) -> Iterator[Row]:
+    """The simulated channel without latency and failure, beside the random numbers it needs."""
+    drawers = Drivers(WORKERS)
+    try:
+        drawers.run_in_all(bare.draws_per_second, 0.5)
+        draws = bench.repeat(
+            "draws/s", lambda: sum(drawers.run_in_all(bare.draws_per_second, bench.round_s / 2))
+        )
+    finally:
+        drawers.close()
+    limit = Figure.of("draws/s", draws)
+    for followers, mark in ((1_000, 200_000), (10, None)):
+        yield _at_once_row(bench, followers, limit, mark)
+
+
+def _at_once_row(bench: Bench, followers: int, limit: Figure, mark: int | None) -> Row:
+    name = f"deliver-{followers}"
+    with (
+        bench.data_dir() as data_dir,
+        running(data_dir, "--workers", str(WORKERS), *AT_ONCE) as farm,
+    ):
+        figure, last, cores = _rounds(bench, farm, name, followers, bench.round_s)
+        memory = farm.memory_mib()
+    return Row(
+        name=name,
+        what=f"published to delivered, no latency, no failure, {followers:,} followers a post,"
+        f" {WORKERS} workers",
+        figure=figure,
+        limit=limit,
+        limit_is=f"two Random.random() a recipient in {WORKERS} processes",
+        marks=[at_least("notifications/s", figure.median, mark)] if mark else [],
+        notes=[
+            f"{last.notifications:,} notifications a round, publishing included",
+            *about_driver(last),
+        ],
+        memory_mib=memory,
+        cpu_cores=cores,
+    )
+
+
+def with_latency(bench: Bench) -> Iterator[Row]:
+    """10 to 50 ms and 10 % failure, five workers; and nothing is lost."""
+    flags = ("--workers", str(SEED_WORKERS))
+    with bench.data_dir() as data_dir, running(data_dir, *flags) as farm:
+        figure, last, cores = _rounds(bench, farm, "deliver-slowly", 1_000, 2 * bench.round_s)
+        post_ids = last.post_ids[:LEDGERS_LOOKED_AT]
+        sums = bench.driver.run(load.ledgers, farm.grpc, post_ids)
+        memory = farm.memory_mib()
+    in_flight = SEED_WORKERS * CONCURRENCY / MEAN_LATENCY_S
+    settled = sums["delivered"] + sums["dead"]
+    even = settled == sums["audience"] and not sums["unaccounted"] and not sums["posts not even"]
+    yield Row(
+        name="deliver-slowly",
+        what="published to settled, 10-50 ms and 10 % failure, 3 retries,"
+        f" 1,000 followers a post, {SEED_WORKERS} workers",
+        figure=figure,
+        limit=Figure.of("notifications/s", [in_flight * DELIVERED_OF_ATTEMPTS]),
+        limit_is=f"{SEED_WORKERS} x {CONCURRENCY:,} in flight for 30 ms on average (computed)",
+        marks=[
+            at_least("notifications/s", figure.median, 20_000),
+            Mark("nothing lost", even),
+        ],
+        notes=[
+            f"ledgers of {len(post_ids):,} posts: "
+            + ", ".join(f"{what} {count:,}" for what, count in sums.items()),
+            f"{last.notifications:,} a round, the last retries' backoff included",
+        ],
+        memory_mib=memory,
+        cpu_cores=cores,
+    )
+
+
+def _rounds(
+    bench: Bench, farm: Farm, name: str, followers: int, seconds: float
+) -> tuple[Figure, load.Load, dict[str, float]]:
+    """Rounds of as many posts as take about so long, by a first one; the last, and its cores."""
+    authors = crowd.authors_of(followers)
+    first = bench.driver.run(load.deliver, farm.grpc, authors, 40_000 // followers, WITHIN_S)
+    second = bench.driver.run(
+        load.deliver, farm.grpc, authors, _posts_for(0.5, first, followers), WITHIN_S
+    )
+    posts = _posts_for(seconds, second, followers)
+    rates = []
+    before = after = farm.usage()
+    last = second
+    for number in range(1, bench.rounds + 1):
+        before = farm.usage()
+        last = bench.driver.run(load.deliver, farm.grpc, authors, posts, WITHIN_S)
+        after = farm.usage()
+        rates.append(last.rate)
+        bench.tell(f"{name}, round {number}: {last.rate:,.0f} notifications/s")
+    return Figure.of("notifications/s", rates), last, before.cores_until(after)
+
+
+def _posts_for(seconds: float, before: load.Load, followers: int) -> int:
+    """How many posts should take so long, within reason."""
+    posts = int(before.rate * seconds / followers)
+    return max(len(before.post_ids), min(posts, 10_000_000 // followers, 20_000))
+
+
+def when_idle(bench: Bench) -> Iterator[Row]:
+    """One post to 10 followers at a time, from the call to the last one delivered."""
+    with bench.data_dir() as data_dir, running(data_dir, *AT_ONCE) as farm:
+        author = crowd.authors_of(10)[0]
+        bench.driver.run(load.publish_to_delivered, farm.grpc, author, 5)
+        loads = [
+            bench.driver.run(load.publish_to_delivered, farm.grpc, author, IDLE_POSTS)
+            for _ in range(bench.rounds)
+        ]
+    for share in (0.5, 0.99):
+        yield Row(
+            name="idle-latency",
+            what=f"publish to delivered, 10 followers, idle farm, p{share * 100:.0f}",
+            figure=Figure.of("ms", [percentile(one.latencies_ms, share) for one in loads]),
+            notes=["asked for by GetLedger again and again, so one such call is in it"],
+        )

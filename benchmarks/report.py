@@ -1,0 +1,87 @@
+"""The rows as lines, as one table, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Figure, Row, shown
+
+_HEADINGS = ("row", "figure", "limit or peer", "ratio", "must be", "")
+
+
+def line(row: Row) -> str:
+    """A row as it comes, with all that there is to say of it."""
+    parts = [f"{row.name}: {row.what}", f"    {row.figure}"]
+    if row.limit is not None:
+        parts.append(f"    beside {row.limit}: {row.limit_is}; ratio {_ratio(row)}")
+    parts += [f"    {'reached' if m.reached else 'MISSED'}: {m.text}" for m in row.marks]
+    parts += [f"    {note}" for note in row.notes]
+    if row.cpu_cores:
+        parts.append(f"    cores busy: {_by_process(row.cpu_cores)}")
+    if row.memory_mib:
+        parts.append(f"    MiB (PSS): {_by_process(row.memory_mib)}")
+    return "\n".join(parts)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """One line a row, in Markdown."""
+    cells = [_cells(row) for row in rows]
+    widths = [max(len(line[at]) for line in (_HEADINGS, *cells)) for at in range(len(_HEADINGS))]
+    lines = [_HEADINGS, tuple("-" * width for width in widths), *cells]
+    return "\n".join(
+        "| " + " | ".join(text.ljust(width) for text, width in zip(one, widths, strict=True)) + " |"
+        for one in lines
+    )
+
+
+def write(path: Path, rows: Sequence[Row], about: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"about": about, "rows": [_json(row) for row in rows]}
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.name,
+        str(row.figure),
+        "" if row.limit is None else f"{shown(row.limit.median)} {row.limit.unit}",
+        _ratio(row),
+        ", ".join(mark.text for mark in row.marks),
+        "" if not row.marks else "ok" if all(m.reached for m in row.marks) else "MISSED",
+    )
+
+
+def _ratio(row: Row) -> str:
+    return "" if row.ratio is None else shown(row.ratio)
+
+
+def _by_process(values: dict[str, float]) -> str:
+    return ", ".join(f"{title} {shown(value)}" for title, value in values.items())
+
+
+def _json(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "what": row.what,
+        "figure": _figure(row.figure),
+        "limit": None if row.limit is None else _figure(row.limit),
+        "limit_is": row.limit_is,
+        "ratio": row.ratio,
+        "marks": [{"text": mark.text, "reached": mark.reached} for mark in row.marks],
+        "notes": list(row.notes),
+        "memory_mib": row.memory_mib,
+        "cpu_cores": row.cpu_cores,
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {
+        "unit": figure.unit,
+        "median": figure.median,
+        "min": min(figure.values),
+        "max": max(figure.values),
+        "values": list(figure.values),
+    }
