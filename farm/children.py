@@ -183,7 +183,7 @@ class Keeper:
         self._stop_asked.set()
 
     async def stop(self, within_s: float) -> bool:
-        """Asks the child to end and returns when it is gone; False when it had to be killed."""
+        """Asks the child to end and returns when it is gone; False when it ended otherwise."""
         self._stop_asked.set()
         if self._life.ended.is_set():
             return True
@@ -192,7 +192,9 @@ class Keeper:
         try:
             async with asyncio.timeout(within_s):
                 await self._life.ended.wait()
-            return True
+            status = self._life.process.returncode
+            log(logging.DEBUG, "ended", role=self.role, number=self.number, status=status)
+            return status == 0
         except TimeoutError:
             log(logging.WARNING, "killed, for it did not end", role=self.role, number=self.number)
             self._life.process.kill()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import os
+import re
 import shutil
 import signal
 import socket
@@ -508,8 +509,8 @@ async def test_the_state_of_the_farm(farm: StartFarm) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_drains_and_ends_with_status_0(farm: StartFarm, number: int) -> None:
-    hark = farm(*QUICK)
+def test_a_signal_drains_front_to_back(farm: StartFarm, number: int) -> None:
+    hark = farm(*QUICK, "--log-level", "debug")
     children = list(hark.children())
     started_s = time.monotonic()
     hark.signal(number)
@@ -517,6 +518,9 @@ def test_a_signal_drains_and_ends_with_status_0(farm: StartFarm, number: int) ->
     print(f"ended after {time.monotonic() - started_s:.2f} s")
     assert not any(map(is_alive, children))
     assert_nothing_left(hark)
+    ends = re.findall(r"supervisor: ended role=(\w+) number=\d status=(-?\d+)", hark.log())
+    assert [role for role, _ in ends] == ["gateway", "web", "worker", "worker", "reader", "store"]
+    assert {status for _, status in ends} == {"0"}, "each ended by itself"
 
 
 def test_who_does_not_end_is_killed_in_time(farm: StartFarm) -> None:
