@@ -82,8 +82,8 @@ def disk(bench: Bench) -> Iterator[Row]:
             marks=[at_most("bytes", each, 2.5)],
             notes=[
                 f"{grown:,} bytes for {done.notifications:,} notifications",
-                f"with the posts' texts of {len(load.CONTENT)} bytes; the sets of followers were"
-                + " there before: they are kept once, whatever the number of posts",
+                f"with posts' texts of {len(load.CONTENT)} bytes, without the sets of followers",
+                "which were there before and are kept once, whatever the number of posts",
             ],
         )
 
