@@ -152,12 +152,12 @@ class Worker:
     async def _lease(self) -> None:
         """Asks for work for ever; while there is no room for more, only renews what is held."""
         for request in itertools.count(1):
+            self._room.clear()  # first, so that room made while the store is asked is not missed
             want, asked_s = self._want(), self._clock.monotonic_s()
             answer = await self._ask(request, want, ASK_TIMEOUT_S)
             if answer is not None:
                 self._begin(answer, self._terms.end_s(asked_s))
             if not want:
-                self._room.clear()
                 await _either(self._room, FULL_PAUSE_S)
 
     def _want(self) -> int:
