@@ -347,6 +347,11 @@ def grpc_address() -> str:
     return os.environ.get("HARK_GRPC", "127.0.0.1:50051")
 
 
+def data_directory() -> str:
+    """Which data directory the command-line tool looks at unless `--data-dir` says otherwise."""
+    return os.environ.get("HARK_DATA_DIR", str(_FIELDS["data_dir"].default))
+
+
 def child_environment(metrics_directory: Path) -> dict[str, str]:
     """The environment of a child process: this one's, and where its metrics files go."""
     own = {

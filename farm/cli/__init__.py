@@ -1,9 +1,10 @@
-"""The `hark` command: publish and look, from a terminal or a script.
+"""The `hark` command: publish, look and check, from a terminal or a script.
 
-Every command talks to a running Hark by gRPC. What it answers is a few lines for a person or, with
-`--json`, one JSON document on standard output: the answer, or `{"error": {"code": ..., "message":
-...}}`. What goes wrong is also told in one line on standard error. Exit status: 0 done, 1 failed,
-2 wrong usage, 130 interrupted.
+Every command talks to a running Hark by gRPC, but for `check`, which reads a data directory. What
+it answers is a few lines for a person or, with `--json`, one JSON document on standard output: the
+answer, or `{"error": {"code": ..., "message": ...}}`. What goes wrong is also told in one line on
+standard error. Exit status: 0 done, 1 failed or, of `check`, a breach found, 2 wrong usage, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from farm import __version__, config
-from farm.cli import commands, importing
+from farm.cli import checking, commands, importing
 from farm.cli.answers import Answer, Failed, address
 from farm.errors import HarkError
 
@@ -26,6 +27,7 @@ examples:
   hark publish user1 'Hello world!'
   hark inbox user2
   hark ledger POST
+  hark check --data-dir /var/lib/hark
 
 Each command has a --help of its own. --grpc and --json stand before or behind the command.
 """
@@ -65,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="hark",
         allow_abbrev=False,
-        description="Talks to a running Hark.",
+        description="Talks to a running Hark; checks the data of any.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -91,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
 
     commands.add_to(add)
     importing.add_to(add)
+    checking.add_to(add)
     return made
 
 

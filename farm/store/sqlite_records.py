@@ -1,0 +1,133 @@
+"""All that a SQLite database of Hark's holds, read beside a running farm or of a stopped one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import apsw
+
+from farm.errors import Corrupt, StartError
+from farm.store.records import Damage, PostHead
+from farm.store.sqlite import DATABASE, SCHEMA_VERSION, SqliteSnapshot
+from farm.store.storage import AuthorRow, LeaseRow, Meta, PartRow, SegmentRow
+
+_SEGMENT = "id, author, lower, since, until, size from segment"
+_COUNTED = ("author", "relation", "segment", "post", "post", "batch")
+
+
+class SqliteRecords:
+    """`Records`. Inside `with`, everything is of one moment."""
+
+    def __init__(self, snapshot: SqliteSnapshot) -> None:
+        self._snapshot = snapshot
+
+    @classmethod
+    def open(cls, data_dir: Path) -> SqliteRecords:
+        """Read-only. Raises `StartError` where there is no database that this Hark knows."""
+        path = data_dir / DATABASE
+        if not path.is_file():
+            raise StartError(f"{data_dir}: there is no database here; say with --data-dir where")
+        try:
+            records = cls(SqliteSnapshot.open(data_dir))
+            version = records._snapshot.db.pragma("user_version")
+        except apsw.Error as error:
+            raise StartError(f"{path}: {error}; restore a backup") from None
+        if version != SCHEMA_VERSION:
+            raise StartError(
+                f"{path}: the database has version {version}, this Hark knows {SCHEMA_VERSION}"
+            )
+        return records
+
+    def __enter__(self) -> Self:
+        self._snapshot.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._snapshot.__exit__()
+        self._snapshot.close()
+
+    def count(self) -> int:
+        return sum(self._count(table) for table in _COUNTED)
+
+    def damage(self) -> Iterator[Damage]:
+        """What SQLite finds, and values of another type than their column's: it takes any."""
+        found = [text for (text,) in self._rows("pragma integrity_check")]
+        if found != ["ok"]:
+            yield from (Damage("sqlite", " ".join(text.split())) for text in found)
+            return
+        for (table,) in list(self._rows("select name from sqlite_schema where type = 'table'")):
+            described = 'select name, type, "notnull" from pragma_table_info(?)'
+            for name, kind, required in list(self._rows(described, (table,))):
+                allowed = f"'{kind.lower()}'" if required else f"'{kind.lower()}', 'null'"
+                wrong = self._count(f"{table} where typeof({name}) not in ({allowed})")
+                if wrong and kind:
+                    yield Damage(table, f"{wrong} rows have something else than {kind} as {name}")
+
+    def _count(self, rows: str) -> int:
+        count: int = next(self._rows(f"select count(*) from {rows}"))[0]  # noqa: S608 (our words)
+        return count
+
+    def meta(self) -> Meta:
+        return self._snapshot.meta()
+
+    def channels(self) -> dict[str, int]:
+        return self._snapshot.channels()
+
+    def errors(self) -> dict[int, str]:
+        return self._snapshot.errors()
+
+    def user_numbers(self) -> Iterator[int]:
+        return (number for (number,) in self._rows("select number from user"))
+
+    def leases(self) -> list[LeaseRow]:
+        return [LeaseRow(*row) for row in self._rows("select * from lease order by id")]
+
+    def authors(self) -> Iterator[AuthorRow]:
+        return (AuthorRow(*row) for row in self._rows("select * from author order by number"))
+
+    def author_blocks(self) -> Iterator[tuple[int, int, bytes]]:
+        return self._rows("select number, first, seqs from author_block order by number, first")
+
+    def author_posts(self) -> Iterator[tuple[int, int, int, int]]:
+        return self._rows(
+            "select author, seq, ordinal, audience from post where author <> 0 order by author, seq"
+        )
+
+    def muted_by(self) -> Iterator[tuple[int, bytes]]:
+        return self._rows("select author, members from muted_by order by author")
+
+    def author_relations(self) -> Iterator[tuple[int, int, int, int, int, int]]:
+        return self._rows(
+            "select author, kind, user, since, until, base from relation"
+            " order by author, kind, user, since"
+        )
+
+    def author_segments(self) -> Iterator[tuple[int, SegmentRow]]:
+        rows = self._rows(f"select {_SEGMENT} order by author, lower, since")
+        return ((row[1], SegmentRow(*row)) for row in rows)
+
+    def posts(self) -> Iterator[PostHead]:
+        rows = self._rows(
+            "select seq, id, author, author_name, ordinal, received_at_us, audience, queued,"
+            " retracted from post order by seq"
+        )
+        return (PostHead(*row) for row in rows)
+
+    def parts(self) -> Iterator[PartRow]:
+        rows = self._rows("select * from batch order by post, channel, segment, part")
+        return (PartRow(*row) for row in rows)
+
+    def segment(self, segment: int) -> SegmentRow | None:
+        row = next(self._rows(f"select {_SEGMENT} where id = ?", (segment,)), None)
+        return None if row is None else SegmentRow(*row)
+
+    def members(self, segment: int) -> bytes:
+        return self._snapshot.members(segment)
+
+    def _rows(self, statement: str, bindings: tuple[int | str, ...] = ()) -> Iterator[Any]:
+        try:
+            yield from self._snapshot.db.execute(statement, bindings)
+        except (apsw.CorruptError, apsw.NotADBError, apsw.IOError) as error:
+            raise Corrupt(f"the database cannot be read: {error}; restore a backup") from None
