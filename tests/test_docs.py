@@ -1,4 +1,4 @@
-"""The README tells the truth: every flag, metric, command and limit is in it, and nothing else is."""
+"""The README tells the truth: every flag, metric, command and limit is in it, and no other."""
 
 from __future__ import annotations
 

@@ -83,6 +83,7 @@ class Core:
         self._looked_s = self._full_until_s = float("-inf")
         self._add_channels()
         self._read()
+        self.commit_s = 0.0  # how long the newest commit took
         self._rate = Rate(self._clock.monotonic_s(), self._totals.of(totals.SENT))
 
     def _add_channels(self) -> None:
@@ -157,7 +158,9 @@ class Core:
         leases = {} if now_s < self._full_until_s else self._lease(group.leases, now_us, now_s)
         self._graph.flush()
         self._save_meta(now_us)
+        committing_s = self._clock.monotonic_s()
         self._storage.commit()
+        self.commit_s = self._clock.monotonic_s() - committing_s
         for message in group.outcomes:
             self._acknowledged.setdefault(message.session, []).append(message.number)
         self._rate.note(now_s, self._totals.of(totals.SENT))
@@ -308,11 +311,12 @@ class Core:
             return
         self._looked_s = now_s
         free, reserve = self._storage.free_bytes(), self._rules.disk_reserve_bytes
-        self._intake.refusing_because = (
-            f"the disk has {free // 2**20} MB free, less than the reserve of {reserve // 2**20} MB"
-            if free < reserve
-            else ""
-        )
+        why = ""
+        if now_s < self._full_until_s:
+            why = "the disk is full"
+        elif free < reserve:
+            why = f"the disk has {free >> 20} MB free, less than the reserve of {reserve >> 20} MB"
+        self._intake.refusing_because = why
 
     def _save_meta(self, now_us: int) -> None:
         if not self._totals.changed and self._changes.newest == self._meta.change:

@@ -7,6 +7,7 @@ to 3.51.2, which can lose commits when a second connection is open.
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import os
 import random
@@ -43,7 +44,8 @@ OLDEST_SQLITE = (3, 51, 3)
 PAGE_BYTES = 4096
 CACHE_KIB = 64 * 1024
 READER_CACHE_KIB = 32 * 1024
-WAL_BYTES_MAX = 64 * 1024 * 1024
+LOG_PAGES_MAX = 64 * 1024 * 1024 // PAGE_BYTES
+RESTART_BUSY_MS = 50
 CHECKPOINT_EVERY_S = 0.5
 BUSY_MS = 10_000
 READ_S_MAX = 5.0
@@ -253,6 +255,8 @@ class SqliteStorage(SqliteSnapshot):
         super().__init__(connection)
         self._path = path
         self._lock = lock
+        self._log_pages, self._restart_at_pages = 0, LOG_PAGES_MAX
+        connection.set_wal_hook(self._note_log_pages)
 
     @classmethod
     def create_or_open(cls, data_dir: Path, *, chance: random.Random, now_us: int) -> SqliteStorage:
@@ -344,10 +348,25 @@ class SqliteStorage(SqliteSnapshot):
         return sum(path.stat().st_size for path in (self._path, log) if path.exists())
 
     def checkpoint(self) -> None:
-        """Starts the log again from its beginning once it is long; `Checkpointer` did the work."""
-        log = self._path.with_name(DATABASE + "-wal")
-        if log.exists() and log.stat().st_size > WAL_BYTES_MAX:
-            self.db.execute("pragma wal_checkpoint(restart)").fetchall()
+        """Starts the log again from its beginning once it is long; `Checkpointer` did most of the
+        work. Where a reader is in the way, later: the writer waits for nobody."""
+        if self._log_pages < self._restart_at_pages:
+            return
+        self.db.set_busy_timeout(RESTART_BUSY_MS)
+        try:
+            ((busy, _, _),) = self.db.execute("pragma wal_checkpoint(restart)")
+        except (apsw.BusyError, apsw.FullError):
+            busy = 1
+        self.db.set_busy_timeout(BUSY_MS)
+        if busy:
+            self._restart_at_pages = self._log_pages + LOG_PAGES_MAX // 4
+        else:
+            self._log_pages, self._restart_at_pages = 0, LOG_PAGES_MAX
+
+    def _note_log_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        """Called by SQLite after each commit."""
+        self._log_pages = pages
+        return apsw.SQLITE_OK
 
     # People
 
@@ -534,10 +553,9 @@ class Checkpointer:
     def _run(self) -> None:
         connection = _connect(self._path, apsw.SQLITE_OPEN_READWRITE)
         while not self._stop.wait(CHECKPOINT_EVERY_S):
-            try:
+            # On a full or failing disk the writer finds out by itself; here it is tried again.
+            with contextlib.suppress(apsw.Error):
                 connection.execute("pragma wal_checkpoint(passive)").fetchall()
-            except apsw.BusyError:
-                continue
         connection.close()
 
 
