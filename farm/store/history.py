@@ -19,8 +19,9 @@ class History:
     def __init__(self, snapshot: Snapshot, author: AuthorRow) -> None:
         self._snapshot = snapshot
         self._author = author
-        self._seqs = array.array("Q", author.newest)
-        self._first = author.last_ordinal - len(self._seqs) + 1
+        self._newest = array.array("Q", author.newest)
+        self._newest_first = author.last_ordinal - len(self._newest) + 1
+        self._seqs, self._first = self._newest, self._newest_first  # those looked at last
 
     def seq(self, ordinal: int) -> int:
         """The seq of a post by its ordinal; 0 where there is none."""
@@ -34,10 +35,9 @@ class History:
         """The ordinal of the newest post below a seq; 0 where there is none."""
         if seq > self._author.last_seq:
             return self._author.last_ordinal
-        newest = self._first + len(self._seqs) - 1 == self._author.last_ordinal
-        if newest and self._seqs and self._seqs[0] < seq:
-            return self._first + bisect_left(self._seqs, seq) - 1
-        low, high = 0, self._author.last_ordinal
+        if self._newest and self._newest[0] < seq:
+            return self._newest_first + bisect_left(self._newest, seq) - 1
+        low, high = 0, self._newest_first - 1
         while low < high:
             middle = (low + high + 1) // 2
             if self.seq(middle) < seq:
@@ -47,6 +47,9 @@ class History:
         return low
 
     def _load(self, ordinal: int) -> None:
+        if ordinal >= self._newest_first:
+            self._seqs, self._first = self._newest, self._newest_first
+            return
         block = self._snapshot.author_block(self._author.number, ordinal)
         assert block is not None, f"author {self._author.number} has no post {ordinal}"
         self._seqs = array.array("Q", block)
