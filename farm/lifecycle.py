@@ -5,7 +5,8 @@ number that holds its state, the tries begun, and a detail:
 
     part = state << 40 | attempt << 32 | detail
 
-The detail is the slot of a retry, the error of a dead letter, the reason of a suppression. Part 0,
+The detail is the slot of a retry (or says that its time has come), the error of a dead letter, the
+reason of a suppression. Part 0,
 the *rest*, has no members of its own: it is everybody of the segment who is in no other part, and
 its state stands in its row.
 """
@@ -69,10 +70,16 @@ class Part(NamedTuple):
     def key(self) -> int:
         return self.state << 40 | self.attempt << 32 | self.detail
 
+    @property
+    def ready(self) -> bool:
+        """Whether it is a retry whose time has come."""
+        return self.state is State.RETRYING and self.detail >= READY_MIN
+
 
 REST = 0
 DETAIL_MAX = 2**32 - 1
-READY = DETAIL_MAX  # the detail of a retry whose time has come
+READY_MIN = 2**31  # from here on, a retry's detail is no slot: its time has come
+READY = DETAIL_MAX  # such a detail; the next ones lie below it
 
 
 def part_of(key: int) -> Part:

@@ -6,6 +6,7 @@ Everything here is set algebra; what changed is collected by `changes_of` for th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -107,7 +108,7 @@ class Batch:
         if self.rest is State.QUEUED:
             yield REST
         for part in self.parts:
-            if part_of(part)[::2] == (State.RETRYING, READY):
+            if part_of(part).ready:
                 yield part
 
     def free_size(self, part: int) -> int:
@@ -175,13 +176,20 @@ class Batch:
         error = self.errors.pop(part, 0)
         self.due.pop(part, None)
         self.dirty.add(part)
-        name = part_of(part)
-        ready = Part(name.state, name.attempt, READY).key
+        ready = self._growing(part_of(part).attempt)
         self.parts[ready] = self.parts.get(ready, BitMap()) | members
         if ready in self._free:
             self._free[ready] |= members
         self.errors[ready] = error
         self.dirty.add(ready)
+
+    def _growing(self, attempt: int) -> int:
+        """The part for those who are ready. A lease is stored as a range of its part, so a part
+        that is leased must not grow: what came into the range would be the lease's after a restart.
+        """
+        leased = {lease.part for lease in self.leases}
+        parts = (Part(State.RETRYING, attempt, detail).key for detail in itertools.count(READY, -1))
+        return next(part for part in parts if part not in leased)
 
     def settle_rest(self) -> None:
         """When nobody of the rest waits any more, the rest becomes those delivered at once."""

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from farm.audience import BitMap
-from farm.lifecycle import READY, REST, WAITING, Part, Reason, State, part_of
+from farm.lifecycle import REST, WAITING, Part, Reason, State, part_of
 from farm.schedule import GRID
 from farm.store.batches import DONE
 from farm.store.findings import Breach, Facts, Findings, example
@@ -187,9 +187,9 @@ class BatchCheck:
             why = "is no part's name"
         elif part.attempt == 0 and part.state not in {State.SUPPRESSED, State.RETRACTED}:
             why = f"{part.state.name} before the first try"
-        elif part.state is State.RETRYING and part.detail >= GRID and part.detail != READY:
+        elif part.state is State.RETRYING and part.detail >= GRID and not part.ready:
             why = f"waits in slot {part.detail}, of {GRID}"
-        elif (row.due_us is not None) != (part.state in WAITING and part.detail != READY):
+        elif (row.due_us is not None) != (part.state in WAITING and not part.ready):
             why = f"is due at {row.due_us}"
         elif row.error and row.error not in self._facts.errors:
             why = f"error {row.error} has no text"
@@ -213,7 +213,8 @@ class BatchCheck:
         for lease in self._leases.pop(batch, ()):
             if not 0 <= lease.low <= lease.high:
                 self._lease(lease, f"is of users {lease.low} to {lease.high}")
-            if lease.part != REST and lease.part >> 32 << 32 | READY != lease.part:
+            retry = lease.part >> 40 == State.RETRYING
+            if lease.part != REST and not (retry and part_of(lease.part).ready):
                 self._lease(lease, "is of a part that nobody can be sent from")
             if not lease.session and not lease.deaths:
                 self._lease(lease, "has no holder, and nothing speaks against it")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from farm.audience import BitMap, unseal
-from farm.lifecycle import READY, REST, Part, Reason, State, part_of
+from farm.lifecycle import REST, Part, Reason, State, part_of
 from farm.store.cursor import Cursor, Signer
 from farm.store.history import History
 from farm.store.ledger import ledger_of
@@ -179,8 +179,7 @@ class Reading:
         error = self._snapshot.errors().get(row.error) if row.error else None
         if part.state is State.SUPPRESSED:
             error = Reason(part.detail).name.lower()
-        due_us = row.due_us if part.detail != READY else None
-        return Delivery(channel, part.state, part.attempt, error, due_us)
+        return Delivery(channel, part.state, part.attempt, error, row.due_us)
 
     # Posts and people
 
