@@ -1,0 +1,171 @@
+"""What the store promises, as naively as can be: a dict with an entry for each notification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from farm.lifecycle import State
+from farm.wire import Grant, OutcomesMessage
+from tests.store.harness import Standing
+
+Key = tuple[str, str, str]  # post, channel, user
+WAITING = (State.QUEUED, State.RETRYING)
+
+
+class ModelPost(NamedTuple):
+    author: str
+    moment: int  # of its publishing
+    queued: int
+
+
+@dataclass(slots=True)
+class ModelLease:
+    session: str
+    keys: set[Key]
+    attempt: int
+    end_s: float
+    deaths: int
+
+
+@dataclass(slots=True)
+class Model:
+    channels: tuple[str, ...]
+    max_attempts: int
+    lease_s: float
+    moment: int = 0
+    known: set[str] = field(default_factory=set)
+    following: dict[tuple[str, str], int] = field(default_factory=dict)  # since which moment
+    muted: set[tuple[str, str]] = field(default_factory=set)
+    posts: dict[str, ModelPost] = field(default_factory=dict)
+    standing: dict[Key, Standing] = field(default_factory=dict)
+    leases: dict[int, ModelLease] = field(default_factory=dict)
+    deaths: dict[Key, int] = field(default_factory=dict)  # of those suspected and not leased
+
+    # Who follows whom
+
+    def follow(self, user: str, author: str) -> bool:
+        self.moment += 1
+        self.known |= {user, author}
+        return self.following.setdefault((user, author), self.moment) == self.moment
+
+    def unfollow(self, user: str, author: str) -> bool:
+        return self.following.pop((user, author), None) is not None
+
+    def mute(self, user: str, author: str) -> bool:
+        new = (user, author) not in self.muted
+        self.muted.add((user, author))
+        return new
+
+    def unmute(self, user: str, author: str) -> bool:
+        known = (user, author) in self.muted
+        self.muted.discard((user, author))
+        return known
+
+    def inbox(self, user: str) -> list[str]:
+        seen = [
+            (post.moment, name)
+            for name, post in self.posts.items()
+            if post.moment > self.following.get((user, post.author), 2**60)
+            and (user, post.author) not in self.muted
+        ]
+        return [name for _, name in sorted(seen, reverse=True)]
+
+    # Posts and what becomes of them
+
+    def publish(self, name: str, author: str) -> ModelPost:
+        self.moment += 1
+        audience = [user for user, followed in self.following if followed == author]
+        loud = [user for user in audience if (user, author) not in self.muted]
+        for user in audience:
+            for channel in self.channels:
+                state = State.DELIVERED if channel == "inbox" else State.QUEUED
+                state = state if user in loud else State.SUPPRESSED
+                self.standing[name, channel, user] = Standing(state, int(state is State.DELIVERED))
+        self.posts[name] = ModelPost(author, self.moment, len(loud))
+        return self.posts[name]
+
+    def lost(self, key: Key) -> bool:
+        """Whether the person is not to be told of the post any more."""
+        pair = (key[2], self.posts[key[0]].author)
+        return pair in self.muted or pair not in self.following
+
+    def apply(self, message: OutcomesMessage, users_of: dict[bytes, list[str]]) -> None:
+        order = (State.DELIVERED, State.DEAD, State.RETRYING)
+        for said in message.leases:
+            lease = self.leases.get(said.lease)
+            if lease is None or lease.session != message.session:
+                continue
+            for one in sorted(
+                said.outcomes, key=lambda o: (o.members is None, order.index(State(o.state)))
+            ):
+                users = None if one.members is None else users_of[one.members]
+                for key in lease.keys:
+                    if self.left(lease, key) and (users is None or key[2] in users):
+                        self.settle(key, State(one.state))
+            if said.final:
+                self.end(said.lease)
+
+    def left(self, lease: ModelLease, key: Key) -> bool:
+        standing = self.standing[key]
+        return standing.state in WAITING and standing.attempts == lease.attempt
+
+    def settle(self, key: Key, state: State) -> None:
+        tries = self.standing[key].attempts + 1
+        if state is State.RETRYING and tries >= self.max_attempts:
+            state = State.DEAD
+        self.standing[key] = Standing(state, tries)
+
+    # Leases
+
+    def grant(self, session: str, grant: Grant, users: list[str], now_s: float) -> None:
+        """Checks that this could be given to the session, and notes it."""
+        keys = {(grant.post_id, grant.channel, user) for user in users}
+        held = {
+            key for lease in self.leases.values() for key in lease.keys if self.left(lease, key)
+        }
+        assert keys
+        assert not keys & held, "nobody is leased twice"
+        assert all(self.standing[key].state in WAITING for key in keys)
+        assert {self.standing[key].attempts for key in keys} == {grant.attempt}
+        assert not any(map(self.lost, keys)), "who has left is not told"
+        deaths = {self.deaths.pop(key, 0) for key in keys}
+        assert len(deaths) == 1, "the suspected stay by themselves"
+        died, end_s = deaths.pop(), now_s + self.lease_s
+        self.leases[grant.lease] = ModelLease(session, keys, grant.attempt, end_s, died)
+        together = [lease for lease in self.leases.values() if lease.session == session]
+        if any(lease.deaths for lease in together):
+            assert all(lease.deaths for lease in together), "the suspected go to a free session"
+            assert sum(len(lease.keys) for lease in together) <= (32 if died == 1 else 1)
+
+    def expire(self, now_s: float) -> None:
+        for lease in [lease for lease, held in self.leases.items() if held.end_s < now_s]:
+            self.end(lease)
+
+    def renew(self, session: str, held: list[int], now_s: float) -> list[int]:
+        """The leases of those held that the session lost."""
+        for number in self.of(session):
+            if number in held:
+                self.leases[number].end_s = now_s + self.lease_s
+            else:
+                self.end(number)
+        return sorted(set(held) - set(self.of(session)))
+
+    def of(self, session: str) -> list[int]:
+        return [number for number, lease in self.leases.items() if lease.session == session]
+
+    def end(self, lease: int) -> None:
+        del self.leases[lease]
+
+    def die(self, session: str) -> None:
+        for number in self.of(session):
+            lease = self.leases.pop(number)
+            keys = {key for key in lease.keys if self.left(lease, key)}
+            if lease.deaths == 2 and len(keys) == 1:
+                self.settle(keys.pop(), State.DEAD)
+            self.deaths |= dict.fromkeys(keys, lease.deaths + 1)
+
+    def restart(self, now_s: float) -> None:
+        """Every lease holds for one more term."""
+        for lease in self.leases.values():
+            lease.end_s = now_s + self.lease_s
