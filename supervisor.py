@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from setproctitle import setproctitle
 
 from farm import config, datadir, importing, ports, wire
-from farm.children import Death, Keeper, Surroundings
+from farm.children import MODULES, Death, Keeper, Surroundings
 from farm.client import StoreClient
 from farm.clock import Clock, SystemClock
 from farm.config import Settings
@@ -40,8 +40,14 @@ DEATHS_MAX = 5  # before the farm was ready, within DEATHS_WITHIN_S; then it giv
 DEATHS_WITHIN_S = 60.0
 TIDY_EVERY_S = 1.0
 WORKER_DRAIN_S = 5.0
-# Front to back, each with the seconds its processes have to end; together under 10.
-STOPS = {"gateway": 3.0, "web": 1.5, "worker": 1.5, "reader": 0.5, "store": 2.5}
+# Front to back: who ends together, and the seconds they have for it, in all under 10. Each stage
+# has a little more than its processes give themselves (DRAIN_S in theirs).
+STOPS = (
+    (("gateway", "web"), 4.3),
+    (("worker",), 2.2),
+    (("reader",), 0.4),
+    (("store",), 2.0),
+)
 
 
 def main() -> NoReturn:
@@ -195,18 +201,17 @@ class Farm:
         await self._until_serving("store")
         self._let_serve("reader", "worker")
         await importing.fill(self._store, self._settings)
-        self._let_serve(*STOPS)
-        await self._until_serving(*STOPS)
+        self._let_serve(*MODULES)
+        await self._until_serving(*MODULES)
         self._ready = True
         print(f"{ready} workers={len(self._workers())} pid={os.getpid()}", flush=True)
 
     def _let_serve(self, *roles: str) -> None:
-        for keeper in self._keepers:
-            if keeper.role in roles:
-                keeper.let_serve()
+        for keeper in self._all(*roles):
+            keeper.let_serve()
 
     async def _until_serving(self, *roles: str) -> None:
-        while not all(keeper.serving for keeper in self._keepers if keeper.role in roles):
+        while not all(keeper.serving for keeper in self._all(*roles)):
             self._changed.clear()
             await self._changed.wait()
 
@@ -289,8 +294,8 @@ class Farm:
 
     # Scaling, and answering about it
 
-    def _all(self, role: str) -> list[Keeper]:
-        return [keeper for keeper in self._keepers if keeper.role == role]
+    def _all(self, *roles: str) -> list[Keeper]:
+        return [keeper for keeper in self._keepers if keeper.role in roles]
 
     def _workers(self) -> list[Keeper]:
         """Those that are to stay."""
@@ -358,8 +363,8 @@ class Farm:
         raise SystemExit(1)
 
     async def _drain(self) -> None:
-        for role, within_s in STOPS.items():
-            await asyncio.gather(*(keeper.stop(within_s) for keeper in self._all(role)))
+        for roles, within_s in STOPS:
+            await asyncio.gather(*(keeper.stop(within_s) for keeper in self._all(*roles)))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -39,7 +39,7 @@ WANT_MAX = 65_536
 FULL_PAUSE_S = 0.5  # leases are renewed this often while there is no room for more
 PACE_EVERY_S = 0.1
 PACE_WEIGHT = 0.5
-DRAIN_S = 3.0
+DRAIN_S = 2.0
 GOODBYES_MAX = 10
 GOODBYE_S = 0.2
 

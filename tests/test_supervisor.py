@@ -519,7 +519,9 @@ def test_a_signal_drains_front_to_back(farm: StartFarm, number: int) -> None:
     assert not any(map(is_alive, children))
     assert_nothing_left(hark)
     ends = re.findall(r"supervisor: ended role=(\w+) number=\d status=(-?\d+)", hark.log())
-    assert [role for role, _ in ends] == ["gateway", "web", "worker", "worker", "reader", "store"]
+    order = [role for role, _ in ends]
+    assert set(order[:2]) == {"gateway", "web"}
+    assert order[2:] == ["worker", "worker", "reader", "store"]
     assert {status for _, status in ends} == {"0"}, "each ended by itself"
 
 
