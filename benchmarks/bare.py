@@ -17,9 +17,10 @@ from typing import Any
 
 import apsw
 
-from farm.store.sqlite import CACHE_KIB, DATABASE, PAGE_BYTES, WAL_BYTES_MAX
+from farm.store.sqlite import CACHE_KIB, DATABASE, PAGE_BYTES
 
 EDGES_PER_TRANSACTION = 200_000
+LOG_BYTES_MAX = 64 * 1024 * 1024
 DRAWS_PER_LOOK = 1_000
 
 Rows = Sequence[tuple[Any, ...]]
@@ -144,5 +145,5 @@ def _create(scratch: str) -> apsw.Connection:
 def _bound_log(database: apsw.Connection, scratch: str) -> None:
     """As the farm does; outside of the transactions, so it is not in their times."""
     log = Path(scratch) / f"{DATABASE}-wal"
-    if log.stat().st_size > WAL_BYTES_MAX:
+    if log.stat().st_size > LOG_BYTES_MAX:
         database.execute("pragma wal_checkpoint(truncate)").fetchall()

@@ -16,8 +16,9 @@ CONCURRENCY = 1_000  # in one worker, the default
 MEAN_LATENCY_S = 0.030  # of 10 to 50 ms
 DELIVERED_OF_ATTEMPTS = 0.9
 WITHIN_S = 120.0
-LEDGERS_LOOKED_AT = 2_000
+SLOW_NOTIFICATIONS_PER_S = 250_000  # of a round's seconds, so that the last retries weigh little
 IDLE_POSTS = 100
+POSTS_MAX = 20_000  # a round, however fast
 
 
 def at_once(bench: Bench) -> Iterator[Row]:
@@ -41,8 +42,9 @@ def _at_once_row(bench: Bench, followers: int, limit: Figure, mark: int | None) 
         bench.data_dir() as data_dir,
         running(data_dir, "--workers", str(WORKERS), *AT_ONCE) as farm,
     ):
-        figure, last, cores = _rounds(bench, farm, name, followers, bench.round_s)
+        loads, cores = _rounds(bench, farm, name, followers, _calibrated(bench, farm, followers))
         memory = farm.memory_mib()
+    figure = Figure.of("notifications/s", [done.rate for done in loads])
     return Row(
         name=name,
         what=f"published to delivered, no latency, no failure, {followers:,} followers a post,"
@@ -52,8 +54,8 @@ def _at_once_row(bench: Bench, followers: int, limit: Figure, mark: int | None) 
         limit_is=f"two Random.random() a recipient in {WORKERS} processes",
         marks=[at_least("notifications/s", figure.median, mark)] if mark else [],
         notes=[
-            f"{last.notifications:,} notifications a round, publishing included",
-            *about_driver(last),
+            f"{loads[-1].notifications:,} notifications a round, publishing included",
+            *about_driver(loads[-1]),
         ],
         memory_mib=memory,
         cpu_cores=cores,
@@ -63,11 +65,13 @@ def _at_once_row(bench: Bench, followers: int, limit: Figure, mark: int | None) 
 def with_latency(bench: Bench) -> Iterator[Row]:
     """10 to 50 ms and 10 % failure, five workers; and nothing is lost."""
     flags = ("--workers", str(SEED_WORKERS))
+    posts = int(SLOW_NOTIFICATIONS_PER_S * bench.round_s) // 1_000
     with bench.data_dir() as data_dir, running(data_dir, *flags) as farm:
-        figure, last, cores = _rounds(bench, farm, "deliver-slowly", 1_000, 2 * bench.round_s)
-        post_ids = last.post_ids[:LEDGERS_LOOKED_AT]
+        loads, cores = _rounds(bench, farm, "deliver-slowly", 1_000, posts)
+        post_ids = [post_id for done in loads for post_id in done.post_ids]
         sums = bench.driver.run(load.ledgers, farm.grpc, post_ids)
         memory = farm.memory_mib()
+    figure = Figure.of("notifications/s", [done.rate for done in loads])
     in_flight = SEED_WORKERS * CONCURRENCY / MEAN_LATENCY_S
     settled = sums["delivered"] + sums["dead"]
     even = settled == sums["audience"] and not sums["unaccounted"] and not sums["posts not even"]
@@ -85,39 +89,37 @@ def with_latency(bench: Bench) -> Iterator[Row]:
         notes=[
             f"ledgers of {len(post_ids):,} posts: "
             + ", ".join(f"{what} {count:,}" for what, count in sums.items()),
-            f"{last.notifications:,} a round, the last retries' backoff included",
+            f"{loads[-1].notifications:,} a round, the last retries' backoff included",
         ],
         memory_mib=memory,
         cpu_cores=cores,
     )
 
 
-def _rounds(
-    bench: Bench, farm: Farm, name: str, followers: int, seconds: float
-) -> tuple[Figure, load.Load, dict[str, float]]:
-    """Rounds of as many posts as take about so long, by a first one; the last, and its cores."""
+def _calibrated(bench: Bench, farm: Farm, followers: int) -> int:
+    """As many posts as take about a round, by two smaller ones that also warm the farm up."""
     authors = crowd.authors_of(followers)
-    first = bench.driver.run(load.deliver, farm.grpc, authors, 40_000 // followers, WITHIN_S)
-    second = bench.driver.run(
-        load.deliver, farm.grpc, authors, _posts_for(0.5, first, followers), WITHIN_S
-    )
-    posts = _posts_for(seconds, second, followers)
-    rates = []
+    posts = 40_000 // followers
+    for seconds in (bench.round_s / 3, bench.round_s):
+        done = bench.driver.run(load.deliver, farm.grpc, authors, posts, WITHIN_S)
+        wanted = int(done.rate * seconds / followers)
+        posts = max(posts, min(wanted, 10_000_000 // followers, POSTS_MAX))
+    return posts
+
+
+def _rounds(
+    bench: Bench, farm: Farm, name: str, followers: int, posts: int
+) -> tuple[list[load.Load], dict[str, float]]:
+    """Rounds of so many posts, and the cores that the last one kept busy."""
+    authors = crowd.authors_of(followers)
+    loads = []
     before = after = farm.usage()
-    last = second
     for number in range(1, bench.rounds + 1):
         before = farm.usage()
-        last = bench.driver.run(load.deliver, farm.grpc, authors, posts, WITHIN_S)
+        loads.append(bench.driver.run(load.deliver, farm.grpc, authors, posts, WITHIN_S))
         after = farm.usage()
-        rates.append(last.rate)
-        bench.tell(f"{name}, round {number}: {last.rate:,.0f} notifications/s")
-    return Figure.of("notifications/s", rates), last, before.cores_until(after)
-
-
-def _posts_for(seconds: float, before: load.Load, followers: int) -> int:
-    """How many posts should take so long, within reason."""
-    posts = int(before.rate * seconds / followers)
-    return max(len(before.post_ids), min(posts, 10_000_000 // followers, 20_000))
+        bench.tell(f"{name}, round {number}: {loads[-1].rate:,.0f} notifications/s")
+    return loads, before.cores_until(after)
 
 
 def when_idle(bench: Bench) -> Iterator[Row]:

@@ -26,6 +26,7 @@ SOCIAL_GRAPH = "/hark.v1.SocialGraphService"
 OPERATIONS = "/hark.v1.OperationsService"
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 LOOK_EVERY_S = 0.01
+JOB_S_MAX = 180.0
 CONTENT = "A post of about the usual length, which says a thing or two and then it ends."
 
 T = TypeVar("T")
@@ -103,7 +104,7 @@ def _loop() -> asyncio.AbstractEventLoop:
 def _run(job: Coroutine[Any, Any, T]) -> T:
     """On the one loop of this process: gRPC does not like to change loops."""
     asyncio.set_event_loop(_loop())
-    return _loop().run_until_complete(job)
+    return _loop().run_until_complete(asyncio.wait_for(job, JOB_S_MAX))
 
 
 @asynccontextmanager
