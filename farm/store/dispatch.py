@@ -82,7 +82,6 @@ class Dispatch:
         self._quarantined: str | None = None  # the session that is to be free for them
         self._unsaved: dict[int, LeaseRow] = {}
         self._dropped: list[int] = []
-        self._last_lease = 0
         self.next_due_us = storage.next_due_us()
         self._restore_leases(now_s)
 
@@ -100,7 +99,6 @@ class Dispatch:
             self._hold(lease)
             if row.session:
                 self._session_ends_s[row.session] = now_s + self._terms.lease.lease_ms / 1000
-            self._last_lease = max(self._last_lease, row.id)
 
     # Posts
 
@@ -310,8 +308,10 @@ class Dispatch:
         self, session: str, batch: Batch, part: int, low: int, high: int,
         members: BitMap | None, deaths: int,
     ) -> Lease:  # fmt: skip
-        self._last_lease += 1
-        lease = Lease(self._last_lease, session, batch, part, low, high, members, deaths)
+        # A lease's number is a change's: never used twice, so that what a worker says late of an
+        # old lease cannot be taken for a new one, not even after a restart.
+        number = self._changes.next()
+        lease = Lease(number, session, batch, part, low, high, members, deaths)
         self._hold(lease)
         self._store(lease)
         return lease
