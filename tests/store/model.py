@@ -40,6 +40,7 @@ class Model:
     posts: dict[str, ModelPost] = field(default_factory=dict)
     standing: dict[Key, Standing] = field(default_factory=dict)
     leases: dict[int, ModelLease] = field(default_factory=dict)
+    used: set[int] = field(default_factory=set)  # numbers of leases
     deaths: dict[Key, int] = field(default_factory=dict)  # of those suspected and not leased
 
     # Who follows whom
@@ -131,6 +132,8 @@ class Model:
         assert not any(map(self.lost, keys)), "who has left is not told"
         deaths = {self.deaths.pop(key, 0) for key in keys}
         assert len(deaths) == 1, "the suspected stay by themselves"
+        assert grant.lease not in self.used, "a late outcome would be taken for this one's"
+        self.used.add(grant.lease)
         died, end_s = deaths.pop(), now_s + self.lease_s
         self.leases[grant.lease] = ModelLease(session, keys, grant.attempt, end_s, died)
         together = [lease for lease in self.leases.values() if lease.session == session]
