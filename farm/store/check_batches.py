@@ -103,7 +103,7 @@ class BatchCheck:
         if post.author == 0:
             if post.author_name is None or post.audience or post.ordinal:
                 add("post", "is of nobody Hark knows, and yet has followers", seq=post.seq)
-        elif post.author_name is not None or post.author not in self._facts.users:
+        elif post.author_name is not None or not self._facts.knows(post.author):
             add("post", f"its author {post.author} is nobody", seq=post.seq)
 
     # Batches

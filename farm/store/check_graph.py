@@ -87,7 +87,7 @@ class GraphCheck:
         self.follows += len(relations.following)
         self.segments += len(segments)
         self._advance(1 + len(posts.seqs) + len(relations.begins) + len(segments))
-        if number not in self._facts.users:
+        if not self._facts.knows(number):
             self._findings.add("author", "nobody has this number", number=number)
         if row is None:
             self._findings.add("author", "is missing, though other tables have it", number=number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from farm.audience import BitMap, unseal
+from farm.audience import HIGHEST, BitMap, unseal
 from farm.errors import Corrupt
 from farm.store.storage import Meta
 
@@ -33,6 +33,10 @@ class Facts(NamedTuple):
     @property
     def change(self) -> int:
         return self.meta.change
+
+    def knows(self, user: int) -> bool:
+        """Whether somebody has this number; a damaged one may be any."""
+        return 0 < user <= HIGHEST and user in self.users
 
 
 class Findings:

@@ -20,8 +20,8 @@ _COUNTED = ("author", "relation", "segment", "post", "post", "batch")
 class SqliteRecords:
     """`Records`. Inside `with`, everything is of one moment."""
 
-    def __init__(self, snapshot: SqliteSnapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, db: apsw.Connection) -> None:
+        self._db = db
 
     @classmethod
     def open(cls, data_dir: Path) -> SqliteRecords:
@@ -30,23 +30,22 @@ class SqliteRecords:
         if not path.is_file():
             raise StartError(f"{data_dir}: there is no database here; say with --data-dir where")
         try:
-            records = cls(SqliteSnapshot.open(data_dir))
-            version = records._snapshot.db.pragma("user_version")
+            db = SqliteSnapshot.open(data_dir).db
+            version = db.pragma("user_version")
         except apsw.Error as error:
             raise StartError(f"{path}: {error}; restore a backup") from None
         if version != SCHEMA_VERSION:
             raise StartError(
                 f"{path}: the database has version {version}, this Hark knows {SCHEMA_VERSION}"
             )
-        return records
+        return cls(db)
 
     def __enter__(self) -> Self:
-        self._snapshot.__enter__()
+        self._db.execute("begin")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._snapshot.__exit__()
-        self._snapshot.close()
+        self._db.close()
 
     def count(self) -> int:
         return sum(self._count(table) for table in _COUNTED)
@@ -70,13 +69,16 @@ class SqliteRecords:
         return count
 
     def meta(self) -> Meta:
-        return self._snapshot.meta()
+        row = next(self._rows("select incarnation, secret, change, now_us, totals from meta"), None)
+        if row is None:
+            raise Corrupt("meta has no row; restore a backup")
+        return Meta(*row)
 
     def channels(self) -> dict[str, int]:
-        return self._snapshot.channels()
+        return dict(self._rows("select name, number from channel"))
 
     def errors(self) -> dict[int, str]:
-        return self._snapshot.errors()
+        return dict(self._rows("select number, text from error"))
 
     def user_numbers(self) -> Iterator[int]:
         return (number for (number,) in self._rows("select number from user"))
@@ -124,10 +126,14 @@ class SqliteRecords:
         return None if row is None else SegmentRow(*row)
 
     def members(self, segment: int) -> bytes:
-        return self._snapshot.members(segment)
+        row = next(self._rows("select members from segment where id = ?", (segment,)), None)
+        if row is None:
+            raise Corrupt(f"segment {segment} is missing")
+        members: bytes = row[0]
+        return members
 
     def _rows(self, statement: str, bindings: tuple[int | str, ...] = ()) -> Iterator[Any]:
         try:
-            yield from self._snapshot.db.execute(statement, bindings)
-        except (apsw.CorruptError, apsw.NotADBError, apsw.IOError) as error:
+            yield from self._db.execute(statement, bindings)
+        except (apsw.Error, UnicodeDecodeError) as error:
             raise Corrupt(f"the database cannot be read: {error}; restore a backup") from None
