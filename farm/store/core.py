@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ from farm.wire import Grant, LeaseAnswer, LeaseRequest, Op, OutcomesMessage, Sta
 
 DISK_LOOK_EVERY_S = 0.5
 GONE_REMEMBERED_MAX = 1_000
+HEARD_MAX = 100  # messages of a session
 FULL_PAUSE_S = 1.0  # nothing is leased for so long after the disk was found full
 
 
@@ -69,6 +71,10 @@ class Answers:
     leases: dict[str, LeaseAnswer] = field(default_factory=dict)
 
 
+# By session: what it asked, the leases it has lost, and what it gets.
+_Given = dict[str, tuple[LeaseRequest, list[int], list[Grant]]]
+
+
 class Core:
     """The writer's state and what each request does to it."""
 
@@ -78,6 +84,7 @@ class Core:
         self._rules = rules
         self._clock = SteadyClock(clock, floor_us=storage.meta().now_us)
         self._acknowledged: dict[str, list[int]] = {}
+        self._heard: dict[str, deque[int]] = {}  # the last messages of each session, by number
         self._parked: dict[str, LeaseRequest] = {}
         self._gone: dict[str, None] = {}  # sessions whose death was heard of, the newest last
         self._looked_s = self._full_until_s = float("-inf")
@@ -150,12 +157,17 @@ class Core:
     def _run(self, group: Group) -> Answers:
         now_us, now_s = self._clock.now_us(), self._clock.monotonic_s()
         self._storage.begin()
+        self._intake.look_up([op[1] for op in group.operations if op[0] == Op.PUBLISH])
         results = [self._operate(operation, now_us) for operation in group.operations]
         self._dispatch.add_posts(*self._intake.flush())
+        counted: set[tuple[str, int]] = set()
         for message in group.outcomes:
-            self._take_outcomes(message, now_us)
+            self._take_outcomes(message, now_us, counted)
         self._dispatch.flush()
-        leases = {} if now_s < self._full_until_s else self._lease(group.leases, now_us, now_s)
+        if now_s < self._full_until_s:
+            leases = self._park(group.leases)
+        else:
+            leases = self._lease(group.leases, now_us, now_s)
         self._graph.flush()
         self._save_meta(now_us)
         committing_s = self._clock.monotonic_s()
@@ -163,6 +175,7 @@ class Core:
         self.commit_s = self._clock.monotonic_s() - committing_s
         for message in group.outcomes:
             self._acknowledged.setdefault(message.session, []).append(message.number)
+            self._heard.setdefault(message.session, deque(maxlen=HEARD_MAX)).append(message.number)
         self._rate.note(now_s, self._totals.of(totals.SENT))
         return Answers(results, {s: self._answer(s, *given) for s, given in leases.items()})
 
@@ -230,22 +243,32 @@ class Core:
 
     # Leases and outcomes
 
-    def _take_outcomes(self, message: OutcomesMessage, now_us: int) -> None:
+    def _take_outcomes(
+        self, message: OutcomesMessage, now_us: int, counted: set[tuple[str, int]]
+    ) -> None:
+        """Whoever is told of twice is moved once, by their sets; how long sending took is in no
+        set, so a message that came before, or stands in `counted`, adds nothing to that."""
         applied = [
             self._dispatch.apply(message.session, outcome, now_us) for outcome in message.leases
         ]
-        if any(applied):
+        name = (message.session, message.number)
+        before = name in counted or message.number in self._heard.get(message.session, ())
+        if any(applied) and not before:
+            counted.add(name)
             self._totals.merge(
                 totals.ATTEMPT_DURATION, message.duration_counts, message.duration_sum_s
             )
 
-    def _lease(
-        self, requests: Sequence[LeaseRequest], now_us: int, now_s: float
-    ) -> dict[str, tuple[LeaseRequest, list[int], list[Grant]]]:
+    def _park(self, requests: Sequence[LeaseRequest]) -> _Given:
+        """Nobody gets anything now; they wait."""
+        self._parked |= {r.session: r for r in requests if r.session not in self._gone}
+        return {}
+
+    def _lease(self, requests: Sequence[LeaseRequest], now_us: int, now_s: float) -> _Given:
         """Hands out work to those who ask and those who waited; what each gets."""
         self._dispatch.expire(now_s)
         self._dispatch.promote(now_us)
-        given: dict[str, tuple[LeaseRequest, list[int], list[Grant]]] = {}
+        given: _Given = {}
         for request in requests:
             if request.session in self._gone:
                 continue
@@ -279,13 +302,18 @@ class Core:
         self._gone[session] = None
         if len(self._gone) > GONE_REMEMBERED_MAX:
             del self._gone[next(iter(self._gone))]
-        self._parked.pop(session, None)
+        self._forget(session)
         self._dispatch.session_died(session)
 
     def _keep_sessions(self, living: list[str]) -> None:
-        for session in [session for session in self._parked if session not in living]:
-            del self._parked[session]
+        for session in {*self._parked, *self._acknowledged, *self._heard} - {*living}:
+            self._forget(session)
         self._dispatch.keep_sessions(living)
+
+    def _forget(self, session: str) -> None:
+        self._parked.pop(session, None)
+        self._acknowledged.pop(session, None)
+        self._heard.pop(session, None)
 
     @property
     def poll_s(self) -> float:
