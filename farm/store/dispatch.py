@@ -19,15 +19,16 @@ from farm.schedule import SLOTS, Backoff, LeaseTerms
 from farm.store import totals
 from farm.store.batches import DONE, Batch, Lease
 from farm.store.graph import Changes, Graph
+from farm.store.intake import Fresh
 from farm.store.storage import BatchKey, LeaseRow, PartKey, PartRow, PostRow, Storage
 from farm.store.totals import Totals
-from farm.store.turns import ReadyPart, Turns
+from farm.store.turns import Turns
 from farm.wire import Grant, LeaseOutcome, Outcome
 
 PROMOTED_PER_TURN_MAX = 2_000  # parts
 SUSPECTS_TOGETHER_MAX = 32  # after one death; after two singly
 DEATHS_MAX = 3
-FRESH_MAX = 20_000  # batches just published that need not be read again
+FRESH_MAX = 20_000  # posts just published whose batches need not be read
 BLOB_BYTES_MAX = 32 * 1024 * 1024  # of segments kept sealed in memory
 FINGERPRINTS_MAX = 10_000
 OTHER_ERROR = "other errors"
@@ -72,7 +73,7 @@ class Dispatch:
         self._touched: set[Batch] = set()
         self._enabled = [channels[name] for name in enabled]
         self._turns = Turns(storage, self._enabled)
-        self._fresh: dict[BatchKey, tuple[PostRow, int]] = {}  # not looked at since published
+        self._fresh: dict[int, tuple[PostRow | None, Fresh]] = {}  # posts, by seq
         self._blobs: dict[int, bytes] = {}
         self._blob_bytes = 0
         self.leases: dict[int, Lease] = {}
@@ -102,20 +103,18 @@ class Dispatch:
 
     # Posts
 
-    def add_posts(self, posts: Iterable[PostRow], fresh: dict[BatchKey, int]) -> None:
-        """New posts have batches to send. `fresh` has the sizes of those that nobody has left."""
-        ready: dict[int, list[ReadyPart]] = {}
-        for seq, channel, segment in fresh:
-            ready.setdefault(seq, []).append((channel, segment, REST))
+    def add_posts(self, posts: Iterable[PostRow], fresh: dict[int, Fresh]) -> None:
+        """New posts have batches to send. `fresh` has, by seq, those that nobody has left."""
         for post in posts:
-            if not post.author or not post.audience:
+            if not post.audience:
                 continue
-            batches = ready.get(post.seq)
-            self._turns.add(post.author, post.seq, batches)
-            if len(self._fresh) < FRESH_MAX:
-                for channel, segment, _ in batches or ():
-                    key = (post.seq, channel, segment)
-                    self._fresh[key] = (post, fresh[key])
+            batches = fresh.get(post.seq)
+            if batches is None or len(self._fresh) >= FRESH_MAX:
+                self._turns.add(post.author, post.seq)
+            elif batches:
+                ready = [(channel, segment, REST) for channel, segment in batches]
+                self._turns.add(post.author, post.seq, ready)
+                self._fresh[post.seq] = (post, batches)
 
     def promote(self, now_us: int) -> None:
         """Makes ready what waited for its time, at most so much a turn."""
@@ -434,15 +433,21 @@ class Dispatch:
     def _batch(self, key: BatchKey) -> Batch:
         batch = self._batches.get(key)
         if batch is None:
-            fresh = self._fresh.pop(key, None)
-            if fresh is not None:
-                post, size = fresh
-                batch = Batch(key, post, size, self._blob(key[2]), State.QUEUED)
-            else:
-                batch = self._load(key)
+            batch = self._fresh_batch(key) or self._load(key)
             self._batches[key] = batch
             self._touched.add(batch)
         return batch
+
+    def _fresh_batch(self, key: BatchKey) -> Batch | None:
+        """A batch that was just published, without reading it; only once."""
+        seq, channel, segment = key
+        post, batches = self._fresh.get(seq, (None, {}))
+        size = batches.pop((channel, segment), 0)
+        if post is None or not size:
+            return None
+        if not batches:
+            del self._fresh[seq]
+        return Batch(key, post, size, self._blob(segment), State.QUEUED)
 
     def _load(self, key: BatchKey) -> Batch:
         post, _, segment = key

@@ -6,18 +6,22 @@ are already there. Rows are collected and written together when the group of req
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from farm.audience import seal
 from farm.errors import AlreadyExists, NotFound, ResourceExhausted
 from farm.lifecycle import REST, Part, Reason, State
 from farm.limits import shown
 from farm.store import totals
 from farm.store.graph import Author, Changes, Graph
-from farm.store.storage import BatchKey, PartRow, PostRow, Storage
+from farm.store.storage import PartRow, PostRow, Storage
 from farm.store.totals import Totals
 from farm.wire import Published
 
 INBOX = "inbox"  # the channel on which nothing is sent
 RETRY_AFTER_MS = 5_000
+
+Fresh = dict[tuple[int, int], int]  # of a post just taken: batches by channel and segment, sizes
 
 
 class Intake:
@@ -41,16 +45,30 @@ class Intake:
         self._sending = [number for name, number in channels.items() if name != INBOX]
         self._backlog_max = backlog_max
         self._posts: dict[str, PostRow] = {}  # of this group, by id
+        self._looked_up: dict[str, int] = {}  # of this group: the seq, 0 where it is new
         self._parts: list[PartRow] = []
-        self._fresh: dict[BatchKey, int] = {}
+        self._fresh: dict[int, Fresh] = {}
         self.refusing_because = ""  # set from outside: no room on disk
+
+    def look_up(self, post_ids: Sequence[str]) -> None:
+        """Finds out which of a group's posts are known, all at once: a third of the time of asking
+        for each."""
+        self._looked_up.update(dict.fromkeys(post_ids, 0))
+        self._looked_up.update(self._storage.seqs_of(post_ids))
+
+    def _stored(self, post_id: str) -> PostRow | None:
+        """The post of this id, if an earlier group has stored one."""
+        if post_id not in self._looked_up:
+            self.look_up([post_id])
+        seq = self._looked_up[post_id]
+        return self._storage.post(seq) if seq else None
 
     def publish(
         self, post_id: str, author_id: str, content: str, created_at_us: int, now_us: int,
         *, must_be_known: bool,
     ) -> Published:  # fmt: skip
         """Takes one post. Raises `NotFound`, `AlreadyExists`, `ResourceExhausted`."""
-        before = self._posts.get(post_id) or self._storage.post_by_id(post_id)
+        before = self._posts.get(post_id) or self._stored(post_id)
         if before is not None:
             return _again(before, author_id, content)
         author = self._graph.find(author_id)
@@ -60,7 +78,7 @@ class Intake:
                 "had, a follower or somebody to follow"
             )
         audience = author.followers if author is not None else 0
-        self._admit(audience)
+        self._admit(audience * len(self._sending))
         if author is not None:
             self._graph.settle(author)
         seq = self._changes.next()
@@ -75,10 +93,11 @@ class Intake:
         self._totals.observe(totals.AUDIENCE, audience)
         return Published(post_id, queued, audience, duplicate=False)
 
-    def flush(self) -> tuple[list[PostRow], dict[BatchKey, int]]:
-        """Writes the group's posts. Returns them, and the sizes of those of their batches in which
+    def flush(self) -> tuple[list[PostRow], dict[int, Fresh]]:
+        """Writes the group's posts. Returns them and, by seq, the batches of those of which
         everybody is queued."""
         posts, fresh = list(self._posts.values()), self._fresh
+        self._looked_up.clear()
         if posts:
             self._storage.add_posts(posts)
             self._storage.save_parts(self._parts)
@@ -89,30 +108,32 @@ class Intake:
         """Why posts are refused now; empty: they are not."""
         if self.refusing_because:
             return self.refusing_because
-        if self._backlog() >= self._backlog_max:
-            return f"{self._backlog()} notifications wait, of at most {self._backlog_max}"
+        backlog = self._backlog()
+        if backlog >= self._backlog_max:
+            return f"{backlog} notifications wait, of at most {self._backlog_max}"
         return ""
 
     def _backlog(self) -> int:
         return self._totals.of(totals.QUEUED) + self._totals.of(totals.RETRYING)
 
-    def _admit(self, audience: int) -> None:
+    def _admit(self, more: int) -> None:
         """A post whose own audience is beyond the most is taken while nothing else waits."""
-        why = self.why_refusing()
-        more = audience * len(self._sending)
         backlog = self._backlog()
-        if not why and backlog and backlog + more > self._backlog_max:
+        if not self.refusing_because and (backlog + more <= self._backlog_max or not backlog):
+            return
+        why = self.why_refusing()
+        if not why:
             why = f"{backlog} notifications wait, {more} more are too many of {self._backlog_max}"
-        if why:
-            raise ResourceExhausted(f"{why}; try again later", retry_after_ms=RETRY_AFTER_MS)
+        raise ResourceExhausted(f"{why}; try again later", retry_after_ms=RETRY_AFTER_MS)
 
     def _fan_out(self, author: Author, seq: int) -> int:
         """The batches of a post; returns how many people are suppressed from the start."""
-        suppressed_people = 0
+        muters, suppressed_people = author.muted, 0
+        fresh: Fresh = {}
         for segment in author.segments:
             if not segment.size:
                 continue
-            muted = self._graph.members(author, segment) & author.muted if author.muted else None
+            muted = self._graph.members(author, segment) & muters if muters else None
             suppressed = len(muted) if muted else 0
             suppressed_people += suppressed
             for name, number in self._channels.items():
@@ -121,15 +142,18 @@ class Intake:
                 self._parts.append(
                     PartRow(seq, number, segment.id, REST, state, None, 0, seq, None)
                 )
-                self._count(name, segment.size - suppressed, suppressed)
-                if not sent and not author.muted:  # all of a post's batches, or none
-                    self._fresh[seq, number, segment.id] = segment.size
                 if muted:
                     part = Part(State.SUPPRESSED, 0, Reason.MUTED)
                     row = PartRow(
                         seq, number, segment.id, part.key, part.state, None, 0, seq, seal(muted)
                     )
                     self._parts.append(row)
+                elif not sent:
+                    fresh[number, segment.id] = segment.size
+        if not suppressed_people:  # all of a post's batches are fresh, or none counts as it
+            self._fresh[seq] = fresh
+        for name in self._channels:
+            self._count(name, author.followers - suppressed_people, suppressed_people)
         return suppressed_people
 
     def _count(self, channel: str, told: int, suppressed: int) -> None:

@@ -229,6 +229,12 @@ class SqliteSnapshot:
         row = self.db.execute(f"select {_POST} where post.id = ?", (post_id,)).fetchone()
         return None if row is None else PostRow(*row)
 
+    def seqs_of(self, post_ids: Sequence[str]) -> dict[str, int]:
+        if not post_ids:
+            return {}
+        statement = "select id, seq from post where id in carray(?)"
+        return dict(self.db.execute(statement, (apsw.carray(tuple(post_ids)),)))
+
     def posts_after(self, seq: int, limit: int) -> list[int]:
         statement = "select seq from post where seq > ? order by seq limit ?"
         return [seq for (seq,) in self.db.execute(statement, (seq, limit))]
@@ -293,9 +299,9 @@ class SqliteStorage(SqliteSnapshot):
     def commit(self) -> None:
         try:
             self.db.execute("commit")
-        except apsw.FullError as error:
-            if not self.db.in_transaction:
-                raise CommitUnknown(str(error)) from error
+        except apsw.FullError:
+            # Only a write to the log says so, and the record that makes a commit valid is the last
+            # one written; what is not written whole is none. So nothing of it will ever be there.
             self.rollback()
             raise StorageFull("the disk is full", retry_after_ms=5_000) from None
         except apsw.Error as error:
@@ -423,8 +429,10 @@ class SqliteStorage(SqliteSnapshot):
 
     def add_posts(self, rows: Iterable[PostRow]) -> None:
         self._many(
-            "insert into post values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            ((*r[:3], r.author_id if not r.author else None, *r[4:]) for r in rows),
+            # The author's name stands in the row only of an author without a number.
+            "insert into post values(?1, ?2, ?3, case ?3 when 0 then ?4 end,"
+            " ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            rows,
         )
 
     def save_parts(self, rows: Iterable[PartRow]) -> None:

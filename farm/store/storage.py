@@ -159,6 +159,9 @@ class Snapshot(Protocol):
 
     def post(self, seq: int) -> PostRow | None: ...
     def post_by_id(self, post_id: str) -> PostRow | None: ...
+    def seqs_of(self, post_ids: Sequence[str]) -> dict[str, int]:
+        """Of those that were published; narrower than reading the posts."""
+
     def posts_after(self, seq: int, limit: int) -> list[int]:
         """Seqs in ascending order."""
 
