@@ -1,6 +1,7 @@
 """The sweep: looks through all posts, a few at a time, for people who are in no set or in two.
 
-From the sets, not from counters, so that it finds what a wrong counter would hide.
+From the sets, not from counters, so that it finds what a wrong counter would hide. It rests between
+rounds in proportion to what a round costs, so it takes a small share of a core whatever is stored.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from farm.wire import Sweep
 
 POSTS_PER_STEP = 64
 STEP_EVERY_S = 0.1
-ROUND_EVERY_S = 10.0
+STEP_S = 0.01  # a tenth of a core while a round lasts
+REST_S_MIN = 10.0
+REST_PER_WORK = 100.0  # a hundredth of a core over all
 
 
 class Sweeper:
@@ -23,6 +26,7 @@ class Sweeper:
         self._after = 0
         self._found = 0
         self._last = 0
+        self._worked_s = 0.0
         self._ended_s = clock.monotonic_s()
         self.next_s = clock.monotonic_s()
 
@@ -33,13 +37,18 @@ class Sweeper:
 
     def step(self, snapshot: Snapshot, reading: Reading) -> None:
         """Looks at some posts, in ascending order."""
+        started_s = self._clock.monotonic_s()
+        more = True
+        while more and self._clock.monotonic_s() - started_s < STEP_S:
+            posts = snapshot.posts_after(self._after, POSTS_PER_STEP)
+            self._found += sum(map(reading.unaccounted, posts))
+            more = len(posts) == POSTS_PER_STEP
+            if posts:
+                self._after = posts[-1]
         now_s = self._clock.monotonic_s()
+        self._worked_s += now_s - started_s
         self.next_s = now_s + STEP_EVERY_S
-        posts = snapshot.posts_after(self._after, POSTS_PER_STEP)
-        self._found += sum(map(reading.unaccounted, posts))
-        if posts:
-            self._after = posts[-1]
-        if len(posts) < POSTS_PER_STEP:
+        if not more:
+            self.next_s = now_s + max(REST_S_MIN, self._worked_s * REST_PER_WORK)
             self._last, self._found, self._after = self._found, 0, 0
-            self._ended_s = now_s
-            self.next_s = now_s + ROUND_EVERY_S
+            self._ended_s, self._worked_s = now_s, 0.0
