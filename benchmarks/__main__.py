@@ -45,7 +45,7 @@ def main() -> int:
         bench = Bench(
             Path(directory),
             rounds=arguments.rounds or (3 if arguments.quick else 5),
-            round_s=0.7 if arguments.quick else 2.0,
+            round_s=0.6 if arguments.quick else 2.0,
             graph=arguments.graph,
         )
         try:

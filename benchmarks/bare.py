@@ -89,6 +89,18 @@ def bytes_used(data_dir: Path) -> int:
     return size
 
 
+def set_bytes_a_follower(data_dir: Path, followers: int) -> float:
+    """What the sets of followers take, which are kept once: of authors with so many."""
+    database = _read(str(data_dir))
+    [(size, members)] = database.execute(
+        "select sum(length(members)), sum(size) from segment"
+        " where author in (select number from author where followers = ?)",
+        (followers,),
+    )
+    database.close()
+    return float(size / members)
+
+
 def give_numbers(data_dir: Path, people: Iterable[tuple[int, str]]) -> None:
     """Makes people known to a stopped farm by numbers of our choice."""
     database = apsw.Connection(str(data_dir / DATABASE), flags=apsw.SQLITE_OPEN_READWRITE)
