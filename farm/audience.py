@@ -14,7 +14,7 @@ from pyroaring import BitMap
 
 from farm.errors import Corrupt
 
-__all__ = ["BitMap", "between", "seal", "split", "spread", "take", "unseal"]
+__all__ = ["BitMap", "between", "checked", "seal", "split", "spread", "take", "unseal"]
 
 HIGHEST = 2**32 - 1  # the largest user number
 
@@ -27,10 +27,14 @@ def seal(members: BitMap) -> bytes:
 
 def unseal(blob: bytes, what: str = "set") -> BitMap:
     """The set of a blob. Raises `Corrupt` naming `what` where a bit has changed since `seal`."""
-    body = blob[4:]
-    if len(blob) < 4 or zlib.crc32(body) != int.from_bytes(blob[:4], "little"):
+    return BitMap.deserialize(checked(blob, what)[4:])
+
+
+def checked(blob: bytes, what: str = "set") -> bytes:
+    """The blob, if it is as it was sealed. Raises `Corrupt` naming `what`."""
+    if len(blob) < 4 or zlib.crc32(blob[4:]) != int.from_bytes(blob[:4], "little"):
         raise Corrupt(f"{what}: the checksum does not match its bytes; restore from a backup")
-    return BitMap.deserialize(body)
+    return blob
 
 
 def take(members: BitMap, count: int) -> BitMap:

@@ -8,13 +8,15 @@ late, doubled or reordered do no harm. Who gets the next turn is `turns.py`'s bu
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from farm.audience import BitMap, between, seal, spread, take, unseal
+from farm.audience import BitMap, between, checked, seal, spread, take, unseal
 from farm.errors import Corrupt
 from farm.lifecycle import REST, Part, State, part_of
+from farm.observe import log
 from farm.schedule import SLOTS, Backoff, LeaseTerms
 from farm.store import totals
 from farm.store.batches import DONE, Batch, Lease
@@ -26,6 +28,7 @@ from farm.store.turns import Turns
 from farm.wire import Grant, LeaseOutcome, Outcome
 
 PROMOTED_PER_TURN_MAX = 2_000  # parts
+BROKEN_AGAIN_US = 1_000_000  # retries that cannot be read are due for ever; no need to hurry
 SUSPECTS_TOGETHER_MAX = 32  # after one death; after two singly
 DEATHS_MAX = 3
 FRESH_MAX = 20_000  # posts just published whose batches need not be read
@@ -120,14 +123,18 @@ class Dispatch:
         """Makes ready what waited for its time, at most so much a turn."""
         if self.next_due_us is None or self.next_due_us > now_us:
             return
+        broken = False
         for post, channel, segment, part in self._storage.due_parts(now_us, PROMOTED_PER_TURN_MAX):
-            batch = self._batch((post, channel, segment))
-            if part in batch.parts:
+            batch = self._sound_batch((post, channel, segment))
+            broken = broken or batch is None
+            if batch is not None and part in batch.parts:
                 batch.promote(part)
                 self._touched.add(batch)
                 self._turns.add(batch.post.author, post)
         self.flush()
         self.next_due_us = self._storage.next_due_us()
+        if broken and self.next_due_us is not None:
+            self.next_due_us = max(self.next_due_us, now_us + BROKEN_AGAIN_US)
 
     def oldest_seconds(self, now_us: int) -> float:
         """Age of the oldest post with somebody queued or retrying; 0 where there is none."""
@@ -151,7 +158,7 @@ class Dispatch:
                 self._quarantined = session
                 return []
         granted = []
-        for batch, part, picked in self._turns.take(want, self._batch):
+        for batch, part, picked in self._turns.take(want, self._sound_batch):
             self._suppress_lost(batch, part)
             count = picked
             while count > 0 and batch.free_size(part):
@@ -430,6 +437,15 @@ class Dispatch:
 
     # Batches in memory, and their storing
 
+    def _sound_batch(self, key: BatchKey) -> Batch | None:
+        """None where its bytes are not what was written: nobody of it is told, rather than others,
+        and what is sound goes on."""
+        try:
+            return self._batch(key)
+        except Corrupt as error:
+            log(logging.ERROR, "a batch cannot be sent", post=key[0], why=error)
+            return None
+
     def _batch(self, key: BatchKey) -> Batch:
         batch = self._batches.get(key)
         if batch is None:
@@ -461,7 +477,7 @@ class Dispatch:
         """The sealed members of a segment that a post refers to, so that it never changes."""
         blob = self._blobs.get(segment)
         if blob is None:
-            blob = self._storage.members(segment)
+            blob = checked(self._storage.members(segment), f"segment {segment}")
             if self._blob_bytes > BLOB_BYTES_MAX:
                 self._blobs.clear()
                 self._blob_bytes = 0

@@ -52,8 +52,11 @@ class Turns:
             self._posts[author] = deque((post,))
             self._ring.append(author)
 
-    def take(self, want: int, load: Callable[[BatchKey], Batch]) -> list[tuple[Batch, int, int]]:
-        """Up to `want` recipients, as (batch, part, how many), fairly by author."""
+    def take(
+        self, want: int, load: Callable[[BatchKey], Batch | None]
+    ) -> list[tuple[Batch, int, int]]:
+        """Up to `want` recipients, as (batch, part, how many), fairly by author; none of batches
+        that `load` finds broken."""
         picked: dict[tuple[BatchKey, int], tuple[Batch, int, int]] = {}
         while want > 0 and self._ring:
             author = self._ring[0]
@@ -79,7 +82,7 @@ class Turns:
         credit: int,
         most: int,
         picked: dict[tuple[BatchKey, int], tuple[Batch, int, int]],
-        load: Callable[[BatchKey], Batch],
+        load: Callable[[BatchKey], Batch | None],
     ) -> int:
         """Picks from one author's posts in order until the credit is used up, at most `most`;
         returns how many recipients."""
@@ -94,6 +97,9 @@ class Turns:
             while parts and used < credit:
                 channel, segment, part = parts[0]
                 batch = load((post, channel, segment))
+                if batch is None:
+                    parts.popleft()
+                    continue
                 before = picked.get((batch.key, part), (batch, part, 0))[2]
                 free = batch.free_size(part) - before
                 count = min(free, max(credit - used, SLICE_MAX), most - used)
