@@ -16,6 +16,7 @@ from benchmarks import delivering, keeping, publishing, reading, report
 from benchmarks.bench import Bench
 from benchmarks.figures import Row
 
+QUIET_LOAD = 0.5  # more processes than this waiting to run before the start: not a quiet machine
 RESULTS = Path(__file__).resolve().parent / "results"
 
 GROUPS: dict[str, tuple[Callable[[Bench], Iterator[Row]], str]] = {
@@ -39,7 +40,7 @@ EPILOGUE = "names for --only:\n" + "\n".join(
 def main() -> int:
     """Exit status 1 where something could not be measured; a missed mark is a result like any."""
     arguments = _parser().parse_args()
-    started_s = time.perf_counter()
+    started_s, load_before = time.perf_counter(), os.getloadavg()[0]
     names = arguments.only or list(GROUPS)
     with tempfile.TemporaryDirectory(prefix="hark-bench-", dir=arguments.dir) as directory:
         bench = Bench(
@@ -53,7 +54,10 @@ def main() -> int:
         finally:
             bench.close()
     print("\n" + report.table(rows))
+    if load_before > QUIET_LOAD:
+        print(f"\nothers kept the machine busy (load {load_before:.1f} before): compare nothing")
     about = _about(arguments, names, time.perf_counter() - started_s)
+    about["load_before"] = load_before
     path = arguments.json or RESULTS / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
     report.write(path, rows, about)
     print(f"\ntook {about['seconds']:.0f} s; written to {path}")
@@ -120,7 +124,6 @@ def _about(arguments: argparse.Namespace, names: list[str], seconds: float) -> d
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "load_average": os.getloadavg(),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from benchmarks import bare, crowd, load
 from benchmarks.bench import AT_ONCE, Bench, about_driver
 from benchmarks.drivers import Drivers
-from benchmarks.farm import Farm, running
+from benchmarks.farm import Farm, Spent, running
 from benchmarks.figures import Figure, Mark, Row, at_least, percentile
 
 WORKERS = 2
@@ -42,7 +42,7 @@ def _at_once_row(bench: Bench, followers: int, limit: Figure, mark: int | None) 
         bench.data_dir() as data_dir,
         running(data_dir, "--workers", str(WORKERS), *AT_ONCE) as farm,
     ):
-        loads, cores = _rounds(bench, farm, name, followers, _calibrated(bench, farm, followers))
+        loads, spent = _rounds(bench, farm, name, followers, _calibrated(bench, farm, followers))
         memory = farm.memory_mib()
     figure = Figure.of("notifications/s", [done.rate for done in loads])
     return Row(
@@ -58,7 +58,7 @@ def _at_once_row(bench: Bench, followers: int, limit: Figure, mark: int | None) 
             *about_driver(loads[-1]),
         ],
         memory_mib=memory,
-        cpu_cores=cores,
+        spent=spent,
     )
 
 
@@ -67,7 +67,7 @@ def with_latency(bench: Bench) -> Iterator[Row]:
     flags = ("--workers", str(SEED_WORKERS))
     posts = int(SLOW_NOTIFICATIONS_PER_S * bench.round_s) // 1_000
     with bench.data_dir() as data_dir, running(data_dir, *flags) as farm:
-        loads, cores = _rounds(bench, farm, "deliver-slowly", 1_000, posts)
+        loads, spent = _rounds(bench, farm, "deliver-slowly", 1_000, posts)
         post_ids = [post_id for done in loads for post_id in done.post_ids]
         sums = bench.driver.run(load.ledgers, farm.grpc, post_ids)
         memory = farm.memory_mib()
@@ -92,7 +92,7 @@ def with_latency(bench: Bench) -> Iterator[Row]:
             f"{loads[-1].notifications:,} a round, the last retries' backoff included",
         ],
         memory_mib=memory,
-        cpu_cores=cores,
+        spent=spent,
     )
 
 
@@ -109,8 +109,8 @@ def _calibrated(bench: Bench, farm: Farm, followers: int) -> int:
 
 def _rounds(
     bench: Bench, farm: Farm, name: str, followers: int, posts: int
-) -> tuple[list[load.Load], dict[str, float]]:
-    """Rounds of so many posts, and the cores that the last one kept busy."""
+) -> tuple[list[load.Load], Spent]:
+    """Rounds of so many posts, and what the last one took."""
     authors = crowd.authors_of(followers)
     loads = []
     before = after = farm.usage()
@@ -119,7 +119,7 @@ def _rounds(
         loads.append(bench.driver.run(load.deliver, farm.grpc, authors, posts, WITHIN_S))
         after = farm.usage()
         bench.tell(f"{name}, round {number}: {loads[-1].rate:,.0f} notifications/s")
-    return loads, before.cores_until(after)
+    return loads, before.until(after, loads[-1].count)
 
 
 def when_idle(bench: Bench) -> Iterator[Row]:

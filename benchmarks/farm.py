@@ -26,13 +26,26 @@ class Usage(NamedTuple):
     at_s: float
     cpu_s: dict[str, float]
 
-    def cores_until(self, later: Usage) -> dict[str, float]:
-        """How many cores each process kept busy between the two moments."""
-        seconds = later.at_s - self.at_s
-        return {
-            title: round((spent - self.cpu_s.get(title, 0.0)) / seconds, 2)
-            for title, spent in later.cpu_s.items()
-        }
+    def until(self, later: Usage, pieces: int) -> Spent:
+        """What was spent between the two moments, on so many pieces of work."""
+        spent = {title: cpu_s - self.cpu_s.get(title, 0.0) for title, cpu_s in later.cpu_s.items()}
+        return Spent(later.at_s - self.at_s, spent, pieces)
+
+
+class Spent(NamedTuple):
+    """Processor time by process. By piece of work it tells something on a busy machine too."""
+
+    seconds: float
+    cpu_s: dict[str, float]
+    pieces: int
+
+    def cores(self) -> dict[str, float]:
+        """How many cores each process kept busy."""
+        return {title: round(cpu_s / self.seconds, 2) for title, cpu_s in self.cpu_s.items()}
+
+    def each_us(self) -> dict[str, float]:
+        """Microseconds of processor time for each piece of work."""
+        return {title: round(cpu_s / self.pieces * 1e6, 2) for title, cpu_s in self.cpu_s.items()}
 
 
 class Farm:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from benchmarks.farm import Spent
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -41,7 +43,7 @@ class Mark:
 class Row:
     """One line of the table.
 
-    `memory_mib` and `cpu_cores` are by process: PSS, and cores kept busy while it was measured.
+    `memory_mib` is by process (PSS), `spent` the processor time of the last round.
     """
 
     name: str
@@ -52,7 +54,7 @@ class Row:
     marks: Sequence[Mark] = ()
     notes: Sequence[str] = ()
     memory_mib: dict[str, float] = field(default_factory=dict)
-    cpu_cores: dict[str, float] = field(default_factory=dict)
+    spent: Spent | None = None
 
     @property
     def ratio(self) -> float | None:

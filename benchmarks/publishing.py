@@ -9,7 +9,7 @@ from statistics import median
 from benchmarks import bare, bare_servers, crowd, load
 from benchmarks.bench import AT_ONCE, NO_DELIVERY, Bench, about_driver
 from benchmarks.drivers import serving
-from benchmarks.farm import Farm, running
+from benchmarks.farm import Farm, Spent, running
 from benchmarks.figures import Figure, Row, at_least, at_most, percentile, ratio
 
 POSTS_PER_CALL = 500
@@ -28,12 +28,11 @@ def to_a_million(bench: Bench) -> Iterator[Row]:
         with running(data_dir, *NO_DELIVERY) as farm:
             _p50_ms(bench, farm, [*large, *small])
             smalls, larges = [], []
-            before = farm.usage()
             for number in range(1, bench.rounds + 1):
                 smalls.append(_p50_ms(bench, farm, small))
                 larges.append(_p50_ms(bench, farm, large))
                 bench.tell(f"round {number}: {smalls[-1]:.2f} ms to 10, {larges[-1]:.2f} ms to all")
-            cores, memory = before.cores_until(farm.usage()), farm.memory_mib()
+            memory = farm.memory_mib()
         bares = bench.driver.run(
             bare.publish, str(data_dir), str(bench.scratch()), 1, LARGE_PER_ROUND, crowd.PEOPLE
         )
@@ -51,7 +50,6 @@ def to_a_million(bench: Bench) -> Iterator[Row]:
         ],
         notes=[f"bare SQLite writes the same rows in {sqlite:.2f} ms (p50), fsync included"],
         memory_mib=memory,
-        cpu_cores=cores,
     )
 
 
@@ -71,7 +69,7 @@ def _batches_row(bench: Bench, name: str, how: str, *flags: str) -> Row:
     with bench.data_dir() as data_dir:
         with running(data_dir, *flags) as farm:
             done = _batch_rounds(bench, farm, name)
-            cores, memory = done.cores, farm.memory_mib()
+            memory = farm.memory_mib()
         limit = _bare_batches(bench, data_dir)
     figure = Figure.of("posts/s", done.rates)
     return Row(
@@ -86,35 +84,35 @@ def _batches_row(bench: Bench, name: str, how: str, *flags: str) -> Row:
         ],
         notes=[f"{BATCHES_IN_FLIGHT} calls in flight", *about_driver(done.last)],
         memory_mib=memory,
-        cpu_cores=cores,
+        spent=done.spent,
     )
 
 
 class _Rounds:
     """The rates of some rounds, and more about the last one."""
 
-    def __init__(self, loads: list[load.Load], cores: dict[str, float]) -> None:
+    def __init__(self, loads: list[load.Load], spent: Spent | None) -> None:
         self.rates = [one.rate for one in loads]
         self.last = loads[-1]
-        self.cores = cores
+        self.spent = spent
 
 
 def _batch_rounds(bench: Bench, farm: Farm, name: str) -> _Rounds:
     authors = crowd.authors_of(200)
     loads: list[load.Load] = []
-    cores: dict[str, float] = {}
+    spent = None
     for number in range(bench.rounds + 1):
         before = farm.usage()
         done = bench.driver.run(
             load.batches, farm.grpc, authors, POSTS_PER_CALL, BATCHES_IN_FLIGHT,
             bench.round_s if number else 0.3, POSTS_MAX,
         )  # fmt: skip
-        cores = before.cores_until(farm.usage())
+        spent = before.until(farm.usage(), done.count)
         idle_s = bench.driver.run(load.until_idle, farm.grpc, IDLE_WITHIN_S)
         if number:
             bench.tell(f"{name}: {done.rate:,.0f} posts/s, all delivered {idle_s:.1f} s later")
             loads.append(done)
-    return _Rounds(loads, cores)
+    return _Rounds(loads, spent)
 
 
 def _bare_batches(bench: Bench, data_dir: Path) -> Figure:
@@ -154,7 +152,7 @@ def one_by_one(bench: Bench) -> Iterator[Row]:
                 f"for the empty handler {about_driver(empty.last)[0]}",
             ],
             memory_mib=memory,
-            cpu_cores=done.cores,
+            spent=done.spent,
         )
 
 
@@ -166,15 +164,15 @@ def _latencies(done: load.Load) -> str:
 def _unary_rounds(bench: Bench, address: str, name: str, farm: Farm | None = None) -> _Rounds:
     authors = crowd.authors_of(200)
     loads: list[load.Load] = []
-    cores: dict[str, float] = {}
+    spent = None
     for number in range(bench.rounds + 1):
         before = farm.usage() if farm else None
         seconds = bench.round_s if number else 0.3
         done = bench.driver.run(load.unary, address, authors, CALLS_IN_FLIGHT, seconds, POSTS_MAX)
         if farm and before:
-            cores = before.cores_until(farm.usage())
+            spent = before.until(farm.usage(), done.count)
             bench.driver.run(load.until_idle, address, IDLE_WITHIN_S)
         if number:
             bench.tell(f"{name}: {done.rate:,.0f} posts/s")
             loads.append(done)
-    return _Rounds(loads, cores)
+    return _Rounds(loads, spent)

@@ -26,7 +26,8 @@ def inbox(bench: Bench) -> Iterator[Row]:
             raise RuntimeError(f"a page has {len(found)} notifications instead of {PAGE}")
         before = farm.usage()
         loads = _rounds(bench, farm.http, users, "getNotifications")
-        cores, memory = before.cores_until(farm.usage()), farm.memory_mib()
+        spent = before.until(farm.usage(), sum(one.count for one in loads))
+        memory = farm.memory_mib()
     with serving(bare_servers.encoding_site, found) as address:
         bares = _rounds(bench, address, users, "bare encoding")
     yield Row(
@@ -41,7 +42,7 @@ def inbox(bench: Bench) -> Iterator[Row]:
             f"for the bare handler {about_driver(bares[-1])[0]}",
         ],
         memory_mib=memory,
-        cpu_cores=cores,
+        spent=spent,
     )
 
 

@@ -19,8 +19,9 @@ def line(row: Row) -> str:
         parts.append(f"    beside {row.limit}: {row.limit_is}; ratio {_ratio(row)}")
     parts += [f"    {'reached' if m.reached else 'MISSED'}: {m.text}" for m in row.marks]
     parts += [f"    {note}" for note in row.notes]
-    if row.cpu_cores:
-        parts.append(f"    cores busy: {_by_process(row.cpu_cores)}")
+    if row.spent is not None:
+        parts.append(f"    cores busy: {_by_process(row.spent.cores())}")
+        parts.append(f"    us of processor time each: {_by_process(row.spent.each_us())}")
     if row.memory_mib:
         parts.append(f"    MiB (PSS): {_by_process(row.memory_mib)}")
     return "\n".join(parts)
@@ -59,7 +60,7 @@ def _ratio(row: Row) -> str:
 
 
 def _by_process(values: dict[str, float]) -> str:
-    return ", ".join(f"{title} {shown(value)}" for title, value in values.items())
+    return ", ".join(f"{title} {shown(value)}" for title, value in values.items() if value)
 
 
 def _json(row: Row) -> dict[str, Any]:
@@ -73,7 +74,8 @@ def _json(row: Row) -> dict[str, Any]:
         "marks": [{"text": mark.text, "reached": mark.reached} for mark in row.marks],
         "notes": list(row.notes),
         "memory_mib": row.memory_mib,
-        "cpu_cores": row.cpu_cores,
+        "cpu_cores": {} if row.spent is None else row.spent.cores(),
+        "cpu_us_each": {} if row.spent is None else row.spent.each_us(),
     }
 
 
