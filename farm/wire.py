@@ -280,6 +280,8 @@ def unpack(payload: bytes | memoryview) -> tuple[Kind, list[Any]]:
     """The kind and the body of a message. Raises `WireError`."""
     try:
         message = msgpack.unpackb(payload, raw=False, strict_map_key=False)
+        if type(message) is not list or [*map(type, message[:2])] != [int, int]:
+            raise WireError("no list that begins with a version and a kind")
         version, kind, *body = message
         if version != VERSION:
             raise WireError(f"message of version {version!r}; this process speaks {VERSION}")

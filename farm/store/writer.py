@@ -34,6 +34,8 @@ LOOK_UP_S = 0.1  # a signal to end is heard within this
 CLIENTS_REMEMBERED_MAX = 1_000
 
 Envelope = list[bytes]
+# Writes of a group, by client and number: who asks (again, if it came twice), how many operations.
+Writes = dict[tuple[str, int], tuple[list[Envelope], int]]
 
 
 def main() -> int:
@@ -139,10 +141,10 @@ class Writer:
             self._metrics.batch_operations.observe(len(group))
         self._reply(answers, writes)
 
-    def _collect(self) -> tuple[Group, list[tuple[Envelope, str, int, int]]]:
+    def _collect(self) -> tuple[Group, Writes]:
         """All that waits, up to a limit, and who asked for which operations of it."""
         group = Group()
-        writes: list[tuple[Envelope, str, int, int]] = []
+        writes: Writes = {}
         bytes_left = GROUP_BYTES_MAX
         for _ in range(GROUP_MESSAGES_MAX):
             request = self._requests.receive()
@@ -170,13 +172,7 @@ class Writer:
         except WireError as error:
             log(logging.WARNING, "a message was not understood", why=error)
 
-    def _understand(
-        self,
-        envelope: Envelope,
-        payload: bytes,
-        group: Group,
-        writes: list[tuple[Envelope, str, int, int]],
-    ) -> None:
+    def _understand(self, envelope: Envelope, payload: bytes, group: Group, writes: Writes) -> None:
         try:
             match wire.unpack(payload):
                 case Kind.WRITE, [str() as client, int() as number, operations]:
@@ -184,9 +180,12 @@ class Writer:
                     if before is not None and before[0] == number:
                         self._requests.reply(envelope, before[1])
                         return
+                    if (client, number) in writes:
+                        writes[client, number][0].append(envelope)
+                        return
                     checked = wire.check_operations(operations, wire.SIGNATURES)
                     group.operations += checked
-                    writes.append((envelope, client, number, len(checked)))
+                    writes[client, number] = ([envelope], len(checked))
                 case Kind.LEASE, body:
                     request = wire.unpack_lease_request(body)
                     group.leases.append(request)
@@ -199,13 +198,14 @@ class Writer:
             log(logging.WARNING, "a message was not understood", why=error)
             self._requests.reply(envelope, wire.pack(Kind.FAULT, str(error)))
 
-    def _reply(self, answers: Answers, writes: list[tuple[Envelope, str, int, int]]) -> None:
+    def _reply(self, answers: Answers, writes: Writes) -> None:
         first = 0
-        for envelope, client, number, count in writes:
+        for (client, number), (envelopes, count) in writes.items():
             payload = wire.pack(Kind.ANSWERS, number, answers.results[first : first + count])
             first += count
             self._remember(client, number, payload)
-            self._requests.reply(envelope, payload)
+            for envelope in envelopes:
+                self._requests.reply(envelope, payload)
         for session, answer in answers.leases.items():
             envelope, _ = self._waiting.pop(session)
             self._requests.reply(envelope, wire.pack(Kind.GRANTS, *answer))
