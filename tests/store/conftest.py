@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.store.harness import OpenStorage, Store, open_sqlite
+from tests.store.store_process import StoreProcess
 
 # Each opens the same storage again and again. A second engine is one more row here.
 ENGINES = ("sqlite in a file", "sqlite in memory")
@@ -48,3 +49,11 @@ def make_store() -> Iterator[MakeStore]:
 @pytest.fixture
 def store(make_store: MakeStore) -> Store:
     return make_store()
+
+
+@pytest.fixture
+def store_process(tmp_path: Path) -> Iterator[StoreProcess]:
+    """A store as a process of its own."""
+    process = StoreProcess(tmp_path / "data")
+    yield process
+    process.close()
