@@ -29,7 +29,9 @@ examples:
   hark ledger POST
   hark check --data-dir /var/lib/hark
 
-Each command has a --help of its own. --grpc and --json stand before or behind the command.
+Each command has a --help of its own. --grpc and --json stand before or behind the command. With
+--json what goes wrong is {"error": {"code": ..., "message": ...}}. Exit status: 0 done, 1 failed or
+a breach found, 2 wrong usage.
 """
 
 

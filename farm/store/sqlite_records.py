@@ -32,6 +32,11 @@ class SqliteRecords:
         try:
             db = SqliteSnapshot.open(data_dir).db
             version = db.pragma("user_version")
+        except StartError:
+            raise StartError(
+                f"{path}: cannot be opened; SQLite must be able to write beside it even to read: "
+                "look at the rights, or check a copy"
+            ) from None
         except apsw.Error as error:
             raise StartError(f"{path}: {error}; restore a backup") from None
         if version != SCHEMA_VERSION:
