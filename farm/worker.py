@@ -114,7 +114,6 @@ class Worker:
         self._concurrency = concurrency
         self._max_attempts = max_attempts
         self._slots = Slots(concurrency)
-        self._terms = LeaseTerms()
         self._works: dict[int, Work] = {}  # by lease, until its last outcome is acknowledged
         self._open: dict[int, Work] = {}  # those whose last outcome is not on its way
         self._deliveries: set[asyncio.Task[None]] = set()
@@ -156,7 +155,7 @@ class Worker:
             want, asked_s = self._want(), self._clock.monotonic_s()
             answer = await self._ask(request, want, ASK_TIMEOUT_S)
             if answer is not None:
-                self._begin(answer, self._terms.end_s(asked_s))
+                self._begin(answer, LeaseTerms(answer.lease_ms).end_s(asked_s))
             if not want:
                 await _either(self._room, FULL_PAUSE_S)
 
@@ -179,7 +178,7 @@ class Worker:
         answer = wire.unpack_lease_answer(body)
         for lease in held:
             if (work := self._works.get(lease)) is not None:
-                work.end_s = self._terms.end_s(asked_s)
+                work.end_s = LeaseTerms(answer.lease_ms).end_s(asked_s)
         self._forget(answer)
         return answer
 
