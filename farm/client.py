@@ -25,7 +25,14 @@ from farm.errors import (
     Unavailable,
     from_code,
 )
-from farm.limits import check_content, check_created_at, check_id, check_not_self, check_text
+from farm.limits import (
+    MARKS_PER_CALL_MAX,
+    check_content,
+    check_created_at,
+    check_id,
+    check_not_self,
+    check_text,
+)
 from farm.observe import ProcessMetrics, log
 from farm.sockets import Addresses, Asker, Sockets
 from farm.wire import Kind, Op, Query
@@ -260,6 +267,25 @@ class StoreClient:
         row = await self._read(Query.POST, post_id)
         return None if row is None else wire.post(row)
 
+    async def retract(self, post_id: str) -> wire.Retracted:
+        """Stops what waits and hides what was delivered; final. Again: the same answer.
+
+        Raises `NotFound`.
+        """
+        check_id("post_id", post_id)
+        return wire.Retracted(*await self._write(Op.RETRACT, post_id))
+
+    async def preview(self, author_id: str) -> wire.Preview:
+        """What publishing would do now. Raises `NotFound`."""
+        check_id("author_id", author_id)
+        return wire.Preview(*await self._read(Query.PREVIEW, author_id))
+
+    async def explain(self, post_id: str, user_id: str) -> wire.Explanation:
+        """Why a person did, or did not, get a notification of a post; also of unknown ones."""
+        check_id("post_id", post_id)
+        check_id("user_id", user_id)
+        return wire.explanation(await self._read(Query.EXPLAIN, post_id, user_id))
+
     # Who follows whom
 
     async def follow(self, follower_id: str, author_id: str) -> bool:
@@ -331,7 +357,47 @@ class StoreClient:
         """The newest `size` that were delivered, newest first."""
         return [wire.notification(n) for n in await self._read(Query.DELIVERED, user_id, size)]
 
+    async def unread(self, user_id: str) -> int:
+        """How many visible notifications are not marked as read; 0 of an unknown user."""
+        return int(await self._read(Query.UNREAD, user_id))
+
+    async def mark(self, user_id: str, notification_ids: list[str], *, read: bool) -> int:
+        """Marks at most 1,000 as read or unread; another person's are left alone. Returns how many
+        are unread then. Raises `InvalidArgument`, `NotFound` (user)."""
+        check_id("user_id", user_id)
+        if len(notification_ids) > MARKS_PER_CALL_MAX:
+            raise InvalidArgument(
+                f"notification_ids: are {len(notification_ids)}; at most {MARKS_PER_CALL_MAX}"
+            )
+        await self._write(Op.MARK, user_id, notification_ids, read)
+        return await self.unread(user_id)
+
+    async def mark_up_to(self, user_id: str, cursor: str) -> int:
+        """Marks this one and all older ones as read. Returns how many are unread then.
+
+        Raises `InvalidArgument` (a cursor of somebody else's), `NotFound` (user).
+        """
+        check_id("user_id", user_id)
+        await self._write(Op.MARK_UP_TO, user_id, cursor)
+        return await self.unread(user_id)
+
     # Operations
+
+    async def dead_letters(self, size: int, token: str = "") -> wire.DeadLetters:
+        """A page of dead letters by channel and error. Raises `InvalidArgument` (token)."""
+        return wire.dead_letters(await self._read(Query.DEAD_LETTERS, size, token))
+
+    async def replay(self, group_id: str, *, dry_run: bool = False) -> wire.Replayed:
+        """Gives the dead letters of a group another try, less those who are not to be told any
+        more. In steps, so that nobody waits for a large group. Raises `NotFound`."""
+        replayed, skipped, place = 0, Counter[str](), ""
+        while True:
+            step = wire.Replayed(*await self._write(Op.REPLAY, group_id, place, dry_run))
+            replayed += step.replayed
+            skipped.update(step.skipped)
+            place = step.next_place
+            if not place:
+                return wire.Replayed(replayed, dict(skipped), "")
 
     async def stats(self) -> wire.Stats:
         """The store's totals and state; cheap, whatever is stored."""

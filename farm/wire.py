@@ -51,6 +51,10 @@ class Op(IntEnum):
     STATS = 9
     SESSIONS = 10
     SESSION_DIED = 11
+    RETRACT = 12
+    MARK = 13
+    MARK_UP_TO = 14
+    REPLAY = 15
 
 
 SIGNATURES: dict[int, tuple[type, ...]] = {
@@ -65,6 +69,10 @@ SIGNATURES: dict[int, tuple[type, ...]] = {
     Op.STATS: (),
     Op.SESSIONS: (list,),  # the worker sessions that live; leases of others come back
     Op.SESSION_DIED: (str,),  # this worker died with its leases
+    Op.RETRACT: (str,),  # post
+    Op.MARK: (str, list, bool),  # user, notification ids, as read
+    Op.MARK_UP_TO: (str, str),  # user, cursor
+    Op.REPLAY: (str, str, bool),  # dead letter group, go on after this place, dry run
 }
 
 
@@ -77,6 +85,10 @@ class Query(IntEnum):
     FOLLOWING = 6
     USER_IDS = 7
     SWEEP = 8
+    UNREAD = 9
+    PREVIEW = 10
+    EXPLAIN = 11
+    DEAD_LETTERS = 12
 
 
 QUERY_SIGNATURES: dict[int, tuple[type, ...]] = {
@@ -88,6 +100,10 @@ QUERY_SIGNATURES: dict[int, tuple[type, ...]] = {
     Query.FOLLOWING: (str, int, str),
     Query.USER_IDS: (bytes,),  # sealed set of user numbers
     Query.SWEEP: (),
+    Query.UNREAD: (str,),  # user
+    Query.PREVIEW: (str,),  # author
+    Query.EXPLAIN: (str, str),  # post, user
+    Query.DEAD_LETTERS: (int, str),  # size, page token
 }
 
 
@@ -99,6 +115,19 @@ class Published(NamedTuple):
     queued: int  # people: the audience less those suppressed
     audience: int
     duplicate: bool
+
+
+class Retracted(NamedTuple):
+    """People, as first answered."""
+
+    stopped: int  # had not been sent
+    hidden: int  # had been delivered on some channel
+
+
+class Replayed(NamedTuple):
+    replayed: int
+    skipped: dict[str, int]  # by reason
+    next_place: str  # go on from here; empty: that was all
 
 
 class Imported(NamedTuple):
@@ -162,6 +191,39 @@ class Post(NamedTuple):
     retracted: bool
     audience: int
     ledger: list[ChannelLedger]
+
+
+class Preview(NamedTuple):
+    """What publishing would do now."""
+
+    audience: int
+    suppressed: dict[str, int]  # by reason
+    queued: dict[str, int]  # by channel
+
+
+class Explanation(NamedTuple):
+    in_audience: bool
+    code: str  # as the ExplainCode of the interfaces
+    reason: str
+    deliveries: list[Delivery]
+
+
+class DeadLetterGroup(NamedTuple):
+    """Dead letters of one channel and one error."""
+
+    id: str
+    channel: str
+    error: str
+    dead: int
+    first_us: int
+    last_us: int
+    sample_user_ids: list[str]
+    sample_post_ids: list[str]
+
+
+class DeadLetters(NamedTuple):
+    groups: list[DeadLetterGroup]
+    next_token: str  # empty at the end
 
 
 class User(NamedTuple):
@@ -365,6 +427,16 @@ def notification(row: Sequence[Any]) -> Notification:
     plain = Notification(*row)
     deliveries = [Delivery(*d)._replace(state=State(d[1])) for d in plain.deliveries]
     return plain._replace(state=State(plain.state), deliveries=deliveries)
+
+
+def explanation(row: Sequence[Any]) -> Explanation:
+    plain = Explanation(*row)
+    deliveries = [Delivery(*d)._replace(state=State(d[1])) for d in plain.deliveries]
+    return plain._replace(deliveries=deliveries)
+
+
+def dead_letters(row: Sequence[Any]) -> DeadLetters:
+    return DeadLetters([DeadLetterGroup(*group) for group in row[0]], row[1])
 
 
 def inbox_page(row: Sequence[Any]) -> InboxPage:
