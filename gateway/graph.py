@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass, field
 
 from farm.client import StoreClient
 from farm.errors import InvalidArgument
@@ -19,10 +20,16 @@ from farm.limits import (
 from gateway.calls import Service
 from gateway.pb.hark.v1 import hark_pb2
 
+# Gathered while the store is busy, by all imports of this process together: it sorts what comes in
+# one commit, and more of it costs less an edge.
+GATHERED_EDGES_MAX = 200_000
+GATHERED_BYTES_MAX = 16 * 1024 * 1024
+
 
 class SocialGraphService:
     def __init__(self, store: StoreClient) -> None:
         self._store = store
+        self._imports: set[_Import] = set()
 
     def service(self) -> Service:
         return Service(
@@ -59,12 +66,14 @@ class SocialGraphService:
     ) -> hark_pb2.ImportFollowsResponse:
         """Reads on while the store works on what came before, and so sends small messages on
         together: one commit a message would be slow where each has a single edge."""
-        edge_import = _Import(self._store)
+        edge_import = _Import(self._store, self._imports)
+        self._imports.add(edge_import)
         try:
             async for request in requests:
-                await edge_import.take(request.edges)
+                await edge_import.take(request)
             return await edge_import.finish()
         finally:
+            self._imports.remove(edge_import)
             edge_import.close()
 
     async def list_followers(
@@ -90,20 +99,44 @@ def _page_size(asked: int) -> int:
     return check_page_size("page_size", asked, default=PEOPLE_PAGE_DEFAULT, most=PEOPLE_PAGE_MAX)
 
 
+@dataclass(slots=True)
+class _Group:
+    """Edges that go to the store together, as three columns, and the bytes they came in."""
+
+    positions: list[int] = field(default_factory=list)  # in the stream; the first is 1
+    followers: list[str] = field(default_factory=list)
+    authors: list[str] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, position: int, follower: str, author: str) -> None:
+        self.positions.append(position)
+        self.followers.append(follower)
+        self.authors.append(author)
+
+    def is_full(self, sharers: int) -> bool:
+        """Where so many imports share what may be gathered."""
+        return (
+            len(self.positions) * sharers >= GATHERED_EDGES_MAX
+            or self.size * sharers >= GATHERED_BYTES_MAX
+        )
+
+
 class _Import:
     """One stream of edges: what waits, what is under way, and what has come of the rest."""
 
-    def __init__(self, store: StoreClient) -> None:
+    def __init__(self, store: StoreClient, imports: Collection[_Import]) -> None:
         self._store = store
+        self._imports = imports  # of this process, this one among them
         self._messages = 0
-        self._position = 0  # of the last edge read, the first is 1
-        self._waiting: list[tuple[int, str, str]] = []  # position, follower, author
+        self._position = 0  # of the last edge read
+        self._waiting = _Group()
         self._under_way: asyncio.Task[None] | None = None
         self._counted = hark_pb2.ImportFollowsResponse()
         self._rejections: list[tuple[int, str]] = []
 
-    async def take(self, edges: Sequence[hark_pb2.FollowRequest]) -> None:
+    async def take(self, request: hark_pb2.ImportFollowsRequest) -> None:
         """One message's edges. Raises what the import of earlier ones was refused with."""
+        edges = request.edges
         self._messages += 1
         if len(edges) > EDGES_PER_MESSAGE_MAX:
             raise InvalidArgument(
@@ -112,8 +145,9 @@ class _Import:
             )
         for edge in edges:
             self._take_edge(edge)
+        self._waiting.size += request.ByteSize()
         store_is_free = self._under_way is None or self._under_way.done()
-        if store_is_free or len(self._waiting) >= EDGES_PER_MESSAGE_MAX:
+        if store_is_free or self._waiting.is_full(len(self._imports)):
             await self._send()
 
     def _take_edge(self, edge: hark_pb2.FollowRequest) -> None:
@@ -126,7 +160,7 @@ class _Import:
         except InvalidArgument as refusal:
             self._reject(self._position, refusal.message)
         else:
-            self._waiting.append((self._position, follower, author))
+            self._waiting.add(self._position, follower, author)
 
     def _reject(self, position: int, why: str) -> None:
         """Keeps the first by position; the store's come later than those found here."""
@@ -139,15 +173,15 @@ class _Import:
         """Waits for what is under way, then sends what waits on its way."""
         if self._under_way is not None:
             await self._under_way
-        waiting, self._waiting = self._waiting, []
-        self._under_way = asyncio.create_task(self._store_edges(waiting)) if waiting else None
+        group, self._waiting = self._waiting, _Group()
+        self._under_way = asyncio.create_task(self._store_group(group)) if group.positions else None
 
-    async def _store_edges(self, edges: list[tuple[int, str, str]]) -> None:
-        imported = await self._store.import_edges([f for _, f, _ in edges], [a for *_, a in edges])
+    async def _store_group(self, group: _Group) -> None:
+        imported = await self._store.import_edges(group.followers, group.authors)
         self._counted.added += imported.added
         self._counted.already_there += imported.already_there
         for at, why in imported.rejections:
-            self._reject(edges[at][0], why)
+            self._reject(group.positions[at], why)
 
     async def finish(self) -> hark_pb2.ImportFollowsResponse:
         await self._send()  # what still waits
