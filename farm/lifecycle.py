@@ -30,7 +30,8 @@ class State(IntEnum):
 
 WAITING = (State.QUEUED, State.RETRYING)
 
-# What moves a notification from one state to another. RETRACTED is final.
+# What moves a notification from one state to another. Delivered is delivered: retracting a post
+# stops those who wait, and hides the others where inboxes are read.
 MOVES: dict[tuple[State, State], str] = {
     (State.QUEUED, State.DELIVERED): "sent at the first try",
     (State.QUEUED, State.RETRYING): "the first try failed",
@@ -43,9 +44,6 @@ MOVES: dict[tuple[State, State], str] = {
     (State.RETRYING, State.SUPPRESSED): "muted or unfollowed",
     (State.RETRYING, State.RETRACTED): "the post was retracted",
     (State.DEAD, State.RETRYING): "replayed",
-    (State.DEAD, State.RETRACTED): "the post was retracted",
-    (State.SUPPRESSED, State.RETRACTED): "the post was retracted",
-    (State.DELIVERED, State.RETRACTED): "the post was retracted",
 }
 
 
@@ -78,6 +76,7 @@ class Part(NamedTuple):
 
 REST = 0
 DETAIL_MAX = 2**32 - 1
+ATTEMPT_MAX = 250  # tries of one notification, replays included
 READY_MIN = 2**31  # from here on, a retry's detail is no slot: its time has come
 READY = DETAIL_MAX  # such a detail; the next ones lie below it
 

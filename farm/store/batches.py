@@ -214,6 +214,42 @@ class Batch:
             self.due.pop(part, None)
             self.errors.pop(part, None)
 
+    def retract(self) -> list[tuple[int, int]]:
+        """Nobody who waits will be sent anything: (part, how many) of each that waited."""
+        stopped = []
+        if self.rest is State.QUEUED:
+            stopped.append((REST, self.rest_size()))
+            self.rest = State.RETRACTED
+            self.dirty.add(REST)
+        for part, members in list(self.parts.items()):
+            name = part_of(part)
+            if name.state is State.RETRYING:
+                stopped.append((part, len(members)))
+                self.move(part, Part(State.RETRACTED, name.attempt).key, members)
+        self._free.clear()
+        return stopped
+
+    def revive(self, part: int, members: BitMap) -> None:
+        """Dead letters get another try, at once; the tries they had still count."""
+        self.move(part, self._growing(part_of(part).attempt), members, self.errors.get(part, 0))
+
+    # Counting
+
+    def delivered_size(self) -> int:
+        done = self.rest_size() if self.rest is State.DELIVERED else 0
+        return done + sum(
+            len(members)
+            for part, members in self.parts.items()
+            if part_of(part).state is State.DELIVERED
+        )
+
+    def members_in(self, *states: State) -> BitMap:
+        """Everybody in one of these states. Needs the blob."""
+        found = [members for part, members in self.parts.items() if part_of(part).state in states]
+        if self.rest in states:
+            found.append(self.audience.difference(*self.parts.values()))
+        return BitMap.union(*found) if found else BitMap()
+
     # Storing
 
     def part_rows(self) -> Iterator[PartRow]:

@@ -169,7 +169,7 @@ class BatchCheck:
         state = State(rest.state)
         if state is State.QUEUED and left <= 0:
             self._wrong(rest, "is queued, and nobody is left in it")
-        if state is not State.QUEUED and any(row.part == DONE for row in rows):
+        if state is State.DELIVERED and any(row.part == DONE for row in rows):
             self._wrong(rest, "is done, and some are kept as done apart from it")
         self.tally[rest.channel, Part(state, int(state is State.DELIVERED))] += max(left, 0)
 

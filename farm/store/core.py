@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,13 @@ from farm.clock import Clock, SteadyClock
 from farm.errors import HarkError, Internal, Refused
 from farm.observe import log
 from farm.store import totals
+from farm.store.cursor import Signer
 from farm.store.dispatch import Dispatch, Terms
 from farm.store.graph import Changes, Graph
 from farm.store.intake import Intake
+from farm.store.letters import Letters
+from farm.store.marks import Marks
+from farm.store.retraction import Retractions
 from farm.store.storage import CommitUnknown, Storage, StorageFull
 from farm.store.totals import Rate, Totals
 from farm.wire import Grant, LeaseAnswer, LeaseRequest, Op, OutcomesMessage, Stats
@@ -90,6 +94,7 @@ class Core:
         self._looked_s = self._full_until_s = float("-inf")
         self._add_channels()
         self._read()
+        self._now_us = self._clock.now_us()  # of the group that runs
         self.commit_s = 0.0  # how long the newest commit took
         self._rate = Rate(self._clock.monotonic_s(), self._totals.of(totals.SENT))
 
@@ -128,6 +133,10 @@ class Core:
             chance=self._chance,
             now_s=self._clock.monotonic_s(),
         )
+        self._marks = Marks(storage, Signer(self._meta.secret))
+        self._retractions = Retractions(storage, self._dispatch, self._changes)
+        self._letters = Letters(storage, self._graph, self._dispatch)
+        self._does = self._verbs()
         self._looked_s = float("-inf")
 
     # Groups
@@ -156,10 +165,11 @@ class Core:
 
     def _run(self, group: Group) -> Answers:
         now_us, now_s = self._clock.now_us(), self._clock.monotonic_s()
+        self._now_us = now_us
         self._storage.begin()
         self._intake.look_up([op[1] for op in group.operations if op[0] == Op.PUBLISH])
-        results = [self._operate(operation, now_us) for operation in group.operations]
-        self._dispatch.add_posts(*self._intake.flush())
+        results = [self._operate(operation) for operation in group.operations]
+        self._write_posts()
         counted: set[tuple[str, int]] = set()
         for message in group.outcomes:
             self._take_outcomes(message, now_us, counted)
@@ -200,46 +210,54 @@ class Core:
 
     # Operations
 
-    def _operate(self, operation: list[Any], now_us: int) -> Any:
+    def _operate(self, operation: list[Any]) -> Any:
         """The result of one operation; a refusal is one too, and has written nothing."""
         try:
-            return wire.ok(self._call(operation[0], operation[1:], now_us))
+            return wire.ok(self._does[operation[0]](*operation[1:]))
         except StorageFull:
             raise
         except Refused as refusal:
             return wire.failed(refusal)
 
-    def _call(  # noqa: PLR0911
-        self, op: int, arguments: list[Any], now_us: int
-    ) -> Any:
-        match op:
-            case Op.PUBLISH:
-                post_id, author_id, content, created_at_us, known = arguments
-                return self._intake.publish(
-                    post_id, author_id, content, created_at_us, now_us, must_be_known=known
-                )
-            case Op.FOLLOW:
-                return self._graph.follow(*arguments)
-            case Op.UNFOLLOW:
-                return self._graph.unfollow(*arguments)
-            case Op.MUTE:
-                return self._graph.mute(*arguments)
-            case Op.UNMUTE:
-                return self._graph.unmute(*arguments)
-            case Op.IMPORT:
-                return self._graph.import_edges(*arguments)
-            case Op.IMPORT_FINISHED:
-                return self._storage.add_import(*arguments)
-            case Op.IMPORT_KNOWN:
-                return self._storage.import_known(*arguments)
-            case Op.STATS:
-                return self._stats(now_us)
-            case Op.SESSIONS:
-                return self._keep_sessions(*arguments)
-            case Op.SESSION_DIED:
-                return self._session_died(*arguments)
-            case _:
-                raise Internal(f"operation {op} has no meaning here")
+    def _verbs(self) -> dict[int, Callable[..., Any]]:
+        """What each operation does, with what is in memory now."""
+        return {
+            Op.PUBLISH: self._publish,
+            Op.RETRACT: self._retract,
+            Op.FOLLOW: self._graph.follow,
+            Op.UNFOLLOW: self._graph.unfollow,
+            Op.MUTE: self._graph.mute,
+            Op.UNMUTE: self._graph.unmute,
+            Op.IMPORT: self._graph.import_edges,
+            Op.IMPORT_FINISHED: self._storage.add_import,
+            Op.IMPORT_KNOWN: self._storage.import_known,
+            Op.MARK: self._marks.mark,
+            Op.MARK_UP_TO: self._marks.mark_up_to,
+            Op.REPLAY: self._letters.replay,
+            Op.STATS: self._stats,
+            Op.SESSIONS: self._keep_sessions,
+            Op.SESSION_DIED: self._session_died,
+        }
+
+    def _publish(
+        self,
+        post_id: str,
+        author_id: str,
+        content: str,
+        created_at_us: int,
+        known: bool,  # noqa: FBT001
+    ) -> wire.Published:
+        return self._intake.publish(
+            post_id, author_id, content, created_at_us, self._now_us, must_be_known=known
+        )
+
+    def _retract(self, post_id: str) -> wire.Retracted:
+        self._write_posts()
+        return self._retractions.retract(post_id)
+
+    def _write_posts(self) -> None:
+        """The posts that intake has collected are there from now on, for all that follows."""
+        self._dispatch.add_posts(*self._intake.flush())
 
     # Leases and outcomes
 
@@ -303,7 +321,7 @@ class Core:
         if len(self._gone) > GONE_REMEMBERED_MAX:
             del self._gone[next(iter(self._gone))]
         self._forget(session)
-        self._dispatch.session_died(session)
+        self._dispatch.session_died(session, self._now_us)
 
     def _keep_sessions(self, living: list[str]) -> None:
         for session in {*self._parked, *self._acknowledged, *self._heard} - {*living}:
@@ -355,11 +373,11 @@ class Core:
         )
         self._storage.save_meta(self._meta)
 
-    def _stats(self, now_us: int) -> Stats:
+    def _stats(self) -> Stats:
         kept = self._totals
         queued, retrying = kept.of(totals.QUEUED), kept.of(totals.RETRYING)
         leases = sum(map(len, self._dispatch.by_session.values()))
-        oldest_s = self._dispatch.oldest_seconds(now_us)
+        oldest_s = self._dispatch.oldest_seconds(self._now_us)
         gauges: list[tuple[str, list[str], float]] = [
             ("hark_queue_notifications", ["queued"], queued),
             ("hark_queue_notifications", ["retrying"], retrying),

@@ -22,7 +22,7 @@ from farm.store import totals
 from farm.store.batches import DONE, Batch, Lease
 from farm.store.graph import Changes, Graph
 from farm.store.intake import Fresh
-from farm.store.storage import BatchKey, LeaseRow, PartKey, PartRow, PostRow, Storage
+from farm.store.storage import BatchKey, DeadGroupRow, LeaseRow, PartKey, PartRow, PostRow, Storage
 from farm.store.totals import Totals
 from farm.store.turns import Turns
 from farm.wire import Grant, LeaseOutcome, Outcome
@@ -86,6 +86,7 @@ class Dispatch:
         self._quarantined: str | None = None  # the session that is to be free for them
         self._unsaved: dict[int, LeaseRow] = {}
         self._dropped: list[int] = []
+        self._dead_groups: dict[tuple[int, int], DeadGroupRow] = {}  # not stored yet
         self.next_due_us = storage.next_due_us()
         self._restore_leases(now_s)
 
@@ -196,17 +197,43 @@ class Dispatch:
         for session in [session for session in self._session_ends_s if session not in living]:
             self._end_session(session)
 
-    def session_died(self, session: str) -> None:
+    def session_died(self, session: str, now_us: int) -> None:
         """A worker died: what it held is suspected, tried apart from others, and after the third
         death of a single recipient dead."""
         for lease in list(self.by_session.get(session, ())):
             self._totals.add(1, totals.EXPIRED)
             left = lease.left()
             if lease.deaths + 1 >= DEATHS_MAX and len(left) == 1:
-                self._fail(lease.batch, lease.part, left, POISON, dead=True)
+                self._fail(lease.batch, lease.part, left, POISON, now_us, dead=True)
             elif left:
                 self._suspect(lease, left)
         self._end_session(session)
+
+    # What operators ask for
+
+    def open(self, key: BatchKey) -> Batch:
+        """A batch to look at or to change; raises `Corrupt`."""
+        return self._batch(key)
+
+    def stop(self, batch: Batch) -> int:
+        """Nobody of the batch who waits is sent anything any more; workers who hold some hear of it
+        when they ask next. Returns how many waited."""
+        stopped = 0
+        for lease in list(batch.leases):
+            self._end(lease)
+        for part, count in batch.retract():
+            self._count_waiting(part, -count)
+            stopped += count
+        self._touched.add(batch)
+        return stopped
+
+    def revive(self, batch: Batch, part: int, members: BitMap) -> None:
+        """Dead letters of a part get another try."""
+        batch.revive(part, members)
+        self._totals.add(len(members), totals.RETRYING)
+        self._count_dead(batch, part_of(part).detail, -len(members))
+        self._touched.add(batch)
+        self._turns.add(batch.post.author, batch.post.seq)
 
     # Outcomes
 
@@ -260,12 +287,12 @@ class Dispatch:
             batch.move(part, Part(State.DELIVERED, attempt).key, members)
             self._count_delivered(batch, part, len(members), now_us)
         elif said.state == State.DEAD or part_of(part).attempt + 1 >= self._terms.max_attempts:
-            self._fail(batch, part, members, said.error, dead=True)
+            self._fail(batch, part, members, said.error, now_us, dead=True)
         else:
-            self._fail(batch, part, members, said.error, dead=False, now_us=now_us)
+            self._fail(batch, part, members, said.error, now_us, dead=False)
 
     def _fail(
-        self, batch: Batch, part: int, members: BitMap, error: str, *, dead: bool, now_us: int = 0
+        self, batch: Batch, part: int, members: BitMap, error: str, now_us: int, *, dead: bool
     ) -> None:
         """A try failed: once more later, or never again."""
         attempt = part_of(part).attempt + 1
@@ -276,6 +303,7 @@ class Dispatch:
         self._count_attempts(name, part, count, "failed")
         if dead:
             batch.move(part, Part(State.DEAD, attempt, number).key, members, number)
+            self._count_dead(batch, number, count, now_us)
             self._totals.add(count, totals.DEAD, name)
             self._totals.add(count, totals.FAILED)
         else:
@@ -513,6 +541,9 @@ class Dispatch:
         if self._unsaved:
             self._storage.add_leases(self._unsaved.values())
             self._unsaved.clear()
+        if self._dead_groups:
+            self._storage.save_dead_groups(self._dead_groups.values())
+            self._dead_groups.clear()
         if self._dropped:
             self._storage.drop_leases(self._dropped)
             self._dropped.clear()
@@ -535,6 +566,17 @@ class Dispatch:
         self._totals.add(count, totals.ATTEMPTS, channel, outcome)
         if part != REST:
             self._totals.add(count, totals.RETRIES, channel)
+
+    def _count_dead(self, batch: Batch, error: int, count: int, now_us: int = 0) -> None:
+        """Keeps how many are dead of each error, so that listing them scans nothing."""
+        key = (batch.key[1], error)
+        row = self._dead_groups.get(key) or self._storage.dead_group(*key)
+        row = row or DeadGroupRow(*key, 0, now_us, now_us)
+        self._dead_groups[key] = row._replace(
+            dead=row.dead + count,
+            first_us=row.first_us if row.dead else now_us,
+            last_us=max(row.last_us, now_us),
+        )
 
     def _count_delivered(self, batch: Batch, part: int, count: int, now_us: int) -> None:
         self._count_waiting(part, -count)

@@ -1,8 +1,7 @@
 """Reading: inboxes, posts, people. The inbox is asked, not written.
 
-What a person sees follows from whom they follow since when: `Reading.sources` is the one place that
-says who sees what, and list and count both come from it. A page is found by merging the newest
-posts of those authors, so N posts need at most N authors.
+Who sees what, `sources.py` says; list and count both come from it. A page is found by merging the
+newest posts of the authors whom a person follows, so N posts need at most N authors.
 """
 
 from __future__ import annotations
@@ -10,14 +9,13 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from farm.audience import BitMap, unseal
 from farm.lifecycle import REST, Part, Reason, State, part_of
 from farm.store.cursor import Cursor, Signer
-from farm.store.history import History
 from farm.store.ledger import ledger_of
-from farm.store.storage import AuthorRow, PartRow, PostRow, Snapshot
+from farm.store.sources import Source, sources_of
+from farm.store.storage import PartRow, PostRow, Snapshot
 from farm.wire import Delivery, InboxPage, Notification, People, Post, User
 
 SEGMENTS_CACHED_MAX = 1_024
@@ -28,20 +26,6 @@ NO_LIMIT = 2**63 - 1
 _FIRST_SAYS = (
     State.DELIVERED, State.RETRYING, State.QUEUED, State.DEAD, State.SUPPRESSED, State.RETRACTED,
 )  # fmt: skip
-
-
-@dataclass(slots=True)
-class Source:
-    """An author whose posts a person sees: those after `since`, of ordinals above `base`."""
-
-    author: AuthorRow
-    since: int
-    base: int
-
-    @property
-    def visible(self) -> int:
-        """How many posts."""
-        return self.author.last_ordinal - self.base
 
 
 class SegmentCache:
@@ -75,72 +59,73 @@ class Reading:
 
     def inbox(self, user_id: str, size: int, after: str, unread_only: bool) -> InboxPage:  # noqa: FBT001
         """A page, newest first. Raises `InvalidArgument` for a cursor of somebody else's."""
-        del unread_only  # nothing can be marked as read yet, so everything is unread
         before = self._cursor(user_id, after).change if after else NO_LIMIT
         live = self._sign(user_id, self._meta.change)
         number = self._snapshot.number_of(user_id)
         if number is None:
             return InboxPage([], has_more=False, unread=0, live_cursor=live)
-        sources = self.sources(number)
-        posts = list(self._merge(sources, before, size + 1))
+        sources = list(sources_of(self._snapshot, number))
+        unread = sum(source.unread for source in sources)
+        most = min(size + 1, unread) if unread_only else size + 1
+        found = list(self._merge(sources, before, most, unread_only=unread_only))
         return InboxPage(
-            [self._notification(user_id, number, post) for post in posts[:size]],
-            has_more=len(posts) > size,
-            unread=sum(source.visible for source in sources),
+            [self._notification(user_id, number, *one) for one in found[:size]],
+            has_more=len(found) > size,
+            unread=unread,
             live_cursor=live,
         )
+
+    def unread(self, user_id: str) -> int:
+        """How many the list of unread ones would have; 0 of an unknown person."""
+        number = self._snapshot.number_of(user_id)
+        if number is None:
+            return 0
+        return sum(source.unread for source in sources_of(self._snapshot, number))
 
     def delivered(self, user_id: str, size: int) -> list[Notification]:
         """The newest that were delivered, newest first."""
         number = self._snapshot.number_of(user_id)
         found: list[Notification] = []
         if number is not None:
-            for post in self._merge(self.sources(number), NO_LIMIT, DELIVERED_LOOKED_AT_MAX):
-                notification = self._notification(user_id, number, post)
+            sources = list(sources_of(self._snapshot, number))
+            for post, source in self._merge(sources, NO_LIMIT, DELIVERED_LOOKED_AT_MAX):
+                notification = self._notification(user_id, number, post, source)
                 if notification.state is State.DELIVERED:
                     found.append(notification)
                 if len(found) == size:
                     break
         return found
 
-    def sources(self, user: int) -> list[Source]:
-        """Whose posts the person sees now: the one predicate of list and count."""
-        muted = self._snapshot.mutes(user)
-        return [
-            Source(author, relation.since, relation.base)
-            for relation, author in self._snapshot.following(user)
-            if author is not None
-            and author.last_seq > relation.since
-            and author.number not in muted
-        ]
-
-    def _merge(self, sources: list[Source], before: int, count: int) -> Iterator[PostRow]:
+    def _merge(
+        self, sources: list[Source], before: int, count: int, *, unread_only: bool = False
+    ) -> Iterator[tuple[PostRow, Source]]:
         """The newest `count` visible posts below `before`, newest first."""
-        heap: list[tuple[int, int, Source, History | None]] = []
+        heap: list[tuple[int, int, Source]] = []
         for source in sources:
-            if source.author.last_seq < before:
-                heap.append((-source.author.last_seq, source.author.last_ordinal, source, None))
-            else:
-                older = History(self._snapshot, source.author)
-                ordinal = older.before(before)
-                if ordinal > source.base:
-                    heap.append((-older.seq(ordinal), ordinal, source, older))
+            ordinal = source.author.last_ordinal
+            seq = source.author.last_seq
+            if seq >= before:
+                ordinal = source.history.before(before)
+                seq = source.history.seq(ordinal)
+            if ordinal > source.base:
+                heap.append((-seq, ordinal, source))
         heapq.heapify(heap)
         while heap and count:
-            seq, ordinal, source, history = heap[0]
-            post = self._snapshot.post(-seq)
-            if post is not None and not post.retracted:
-                yield post
-                count -= 1
+            seq, ordinal, source = heap[0]
+            if source.shows(ordinal) and not (unread_only and source.is_read(ordinal)):
+                post = self._snapshot.post(-seq)
+                if post is not None:
+                    yield post, source
+                    count -= 1
             if ordinal - 1 > source.base:
-                if history is None:
-                    history = History(self._snapshot, source.author)
-                heapq.heapreplace(heap, (-history.seq(ordinal - 1), ordinal - 1, source, history))
+                heapq.heapreplace(heap, (-source.history.seq(ordinal - 1), ordinal - 1, source))
             else:
                 heapq.heappop(heap)
 
-    def _notification(self, user_id: str, number: int, post: PostRow) -> Notification:
-        deliveries = list(self._deliveries(number, post))
+    def _notification(
+        self, user_id: str, number: int, post: PostRow, source: Source
+    ) -> Notification:
+        deliveries = list(self.deliveries(number, post))
         states = {delivery.state for delivery in deliveries}
         return Notification(
             f"{post.seq:x}.{number:x}",
@@ -149,14 +134,14 @@ class Reading:
             post.author_id,
             post.content,
             post.created_at_us,
-            read=False,
+            read=source.is_read(post.ordinal),
             state=next((state for state in _FIRST_SAYS if state in states), State.QUEUED),
             attempts=max((delivery.attempts for delivery in deliveries), default=0),
             cursor=self._sign(user_id, post.seq),
             deliveries=deliveries,
         )
 
-    def _deliveries(self, number: int, post: PostRow) -> Iterator[Delivery]:
+    def deliveries(self, number: int, post: PostRow) -> Iterator[Delivery]:
         """In which set the person is, channel by channel."""
         for segment in self._snapshot.segment_at(post.author, post.seq, number):
             if number in self._segments.members(self._snapshot, segment):
@@ -210,7 +195,7 @@ class Reading:
             user_id,
             author.followers if author is not None else 0,
             self._snapshot.following_count(number),
-            sum(source.visible for source in self.sources(number)),
+            sum(source.unread for source in sources_of(self._snapshot, number)),
         )
 
     def followers(self, author_id: str, size: int, token: str) -> People:

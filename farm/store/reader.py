@@ -22,10 +22,11 @@ from farm.config import Child
 from farm.errors import HarkError, Internal, StartError
 from farm.observe import log, start_logging
 from farm.sockets import Addresses, Sockets, Waiter
+from farm.store.answers import Answering
 from farm.store.inbox import Reading, SegmentCache
 from farm.store.sqlite import READ_S_MAX, SqliteSnapshot, unavailable
 from farm.store.sweep import Sweeper
-from farm.wire import Kind, Query, WireError
+from farm.wire import Kind, Query, Sweep, WireError
 
 LOOK_UP_S = 0.1  # a signal to end is heard within this
 
@@ -43,7 +44,8 @@ def main() -> int:
         sys.stderr.write(f"hark: {error.message}\n")
         return StartError.exit_status
     sockets = Sockets()
-    reader = Reader(snapshot, sockets, Addresses(child.sockets), child.number, clock)
+    addresses = Addresses(child.sockets)
+    reader = Reader(snapshot, sockets, addresses, child.number, clock, settings.channel)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, reader.stop)
     reader.serve()
@@ -62,8 +64,10 @@ class Reader:
         addresses: Addresses,
         number: int,
         clock: Clock,
+        channels: tuple[str, ...],
     ) -> None:
         self._snapshot = snapshot
+        self._channels = channels
         self._clock = clock
         self._requests = sockets.server(addresses.reader(number))
         self._control = sockets.server(addresses.control("reader", number))
@@ -104,36 +108,39 @@ class Reader:
         self._until_s = self._clock.monotonic_s() + READ_S_MAX
         results: list[Any] = []
         with self._snapshot as snapshot:
-            reading = Reading(snapshot, self._segments)
-            for query in queries:
+            questions = self._questions(snapshot)
+            for query, *arguments in queries:
                 try:
-                    results.append(wire.ok(self._ask(reading, query[0])(*query[1:])))
+                    results.append(wire.ok(questions[query](*arguments)))
                 except HarkError as error:
                     results.append(wire.failed(error))
                 except apsw.Error as error:
                     results.append(wire.failed(unavailable(error)))
         return results
 
-    def _ask(self, reading: Reading, query: int) -> Callable[..., Any]:
-        match query:
-            case Query.INBOX:
-                return reading.inbox
-            case Query.DELIVERED:
-                return reading.delivered
-            case Query.POST:
-                return reading.post
-            case Query.USER:
-                return reading.user
-            case Query.FOLLOWERS:
-                return reading.followers
-            case Query.FOLLOWING:
-                return reading.following
-            case Query.USER_IDS:
-                return reading.user_ids
-            case Query.SWEEP if self._sweeper is not None:
-                return self._sweeper.result
-            case _:
-                raise Internal(f"query {query} has no meaning here")
+    def _questions(self, snapshot: SqliteSnapshot) -> dict[int, Callable[..., Any]]:
+        """What answers each query, at the moment of this snapshot."""
+        reading = Reading(snapshot, self._segments)
+        answering = Answering(snapshot, reading, self._channels)
+        return {
+            Query.INBOX: reading.inbox,
+            Query.DELIVERED: reading.delivered,
+            Query.UNREAD: reading.unread,
+            Query.POST: reading.post,
+            Query.USER: reading.user,
+            Query.FOLLOWERS: reading.followers,
+            Query.FOLLOWING: reading.following,
+            Query.USER_IDS: reading.user_ids,
+            Query.PREVIEW: answering.preview,
+            Query.EXPLAIN: answering.explain,
+            Query.DEAD_LETTERS: answering.dead_letters,
+            Query.SWEEP: self._swept,
+        }
+
+    def _swept(self) -> Sweep:
+        if self._sweeper is None:
+            raise Internal("only the first reader sweeps")
+        return self._sweeper.result()
 
     def _sweep(self) -> None:
         """A step of the background sweep, when it is time."""

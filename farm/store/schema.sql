@@ -45,6 +45,15 @@ create table relation (
     primary key (user, kind, author, since)
 ) without rowid;
 
+-- What a person has read: everything up to a change, but for the posts whose ordinals are flipped.
+create table read_up_to (user integer primary key, change integer not null);
+create table read_mark (
+    user integer not null,
+    author integer not null,
+    flipped blob not null,
+    primary key (user, author)
+) without rowid;
+
 create table segment (
     id integer primary key autoincrement,
     author integer not null,
@@ -71,6 +80,13 @@ create table post (
     content text not null
 );
 
+create table retraction (
+    post integer primary key,
+    stopped integer not null,
+    hidden integer not null
+);
+create table retracted_of (author integer primary key, ordinals blob not null);
+
 create table batch (
     post integer not null,
     channel integer not null,
@@ -85,6 +101,17 @@ create table batch (
 ) without rowid;
 create index waiting on batch (post, due_us) where state < 2;
 create index due on batch (due_us) where due_us is not null;
+
+create index dead on batch (channel, error, post) where state = 3;
+
+create table dead_group (
+    channel integer not null,
+    error integer not null,
+    dead integer not null,
+    first_us integer not null,
+    last_us integer not null,
+    primary key (channel, error)
+) without rowid;
 
 create table lease (
     id integer primary key,

@@ -27,6 +27,8 @@ from farm.store.storage import (
     AuthorRow,
     BatchKey,
     CommitUnknown,
+    DeadGroupRow,
+    Followed,
     LeaseRow,
     Meta,
     PartKey,
@@ -195,15 +197,19 @@ class SqliteSnapshot:
         ).fetchone()
         return None if row is None else RelationRow(*row)
 
-    def following(self, user: int) -> Iterator[tuple[RelationRow, AuthorRow | None]]:
+    def following(self, user: int) -> Iterator[Followed]:
         for row in self.db.execute(
-            "select user, author, kind, since, until, base, author.* from relation"
+            "select relation.user, relation.author, kind, since, until, base, ordinals, flipped,"
+            " author.* from relation"
             " left join author on author.number = relation.author"
-            " where user = ? and kind = ? and until = 0",
+            " left join retracted_of on retracted_of.author = relation.author"
+            " left join read_mark on read_mark.user = relation.user"
+            "  and read_mark.author = relation.author"
+            " where relation.user = ? and kind = ? and until = 0",
             (user, FOLLOW),
         ):
-            author = AuthorRow(*row[6:]) if row[6] is not None else None
-            yield RelationRow(*row[:6]), author
+            author = AuthorRow(*row[8:]) if row[8] is not None else None
+            yield Followed(RelationRow(*row[:6]), author, row[6], row[7])
 
     def following_ids(self, user: int, after: str, size: int) -> list[str]:
         rows = self.db.execute(
@@ -220,6 +226,59 @@ class SqliteSnapshot:
     def mutes(self, user: int) -> set[int]:
         statement = "select author from relation where user = ? and kind = ? and until = 0"
         return {author for (author,) in self.db.execute(statement, (user, MUTE))}
+
+    def relations(self, user: int, author: int, kind: int) -> list[RelationRow]:
+        statement = f"select {_RELATION} where user = ? and kind = ? and author = ? order by since"
+        return [RelationRow(*row) for row in self.db.execute(statement, (user, kind, author))]
+
+    def read_up_to(self, user: int) -> int:
+        change: int | None = self.db.execute(
+            "select change from read_up_to where user = ?", (user,)
+        ).get
+        return change or 0
+
+    def flipped(self, user: int) -> list[tuple[int, bytes]]:
+        statement = "select author, flipped from read_mark where user = ?"
+        return list(self.db.execute(statement, (user,)))
+
+    def flipped_of(self, user: int, author: int) -> bytes | None:
+        ordinals: bytes | None = self.db.execute(
+            "select flipped from read_mark where user = ? and author = ?", (user, author)
+        ).get
+        return ordinals
+
+    def retracted_of(self, author: int) -> bytes | None:
+        ordinals: bytes | None = self.db.execute(
+            "select ordinals from retracted_of where author = ?", (author,)
+        ).get
+        return ordinals
+
+    def retraction(self, post: int) -> tuple[int, int] | None:
+        statement = "select stopped, hidden from retraction where post = ?"
+        return self.db.execute(statement, (post,)).fetchone()
+
+    def dead_groups(self, after: tuple[int, int], limit: int) -> list[DeadGroupRow]:
+        rows = self.db.execute(
+            "select * from dead_group where (channel, error) > (?, ?) and dead > 0"
+            " order by channel, error limit ?",
+            (*after, limit),
+        )
+        return [DeadGroupRow(*row) for row in rows]
+
+    def dead_group(self, channel: int, error: int) -> DeadGroupRow | None:
+        row = self.db.execute(
+            "select * from dead_group where channel = ? and error = ?", (channel, error)
+        ).fetchone()
+        return None if row is None else DeadGroupRow(*row)
+
+    def dead_parts(self, channel: int, error: int, after: PartKey, limit: int) -> list[PartRow]:
+        post, _, segment, part = after
+        rows = self.db.execute(
+            f"select {_PART} where channel = ? and error = ? and state = 3"
+            " and (post, segment, part) > (?, ?, ?) order by post, segment, part limit ?",
+            (channel, error, post, segment, part, limit),
+        )
+        return [PartRow(*row) for row in rows]
 
     def post(self, seq: int) -> PostRow | None:
         row = self.db.execute(f"select {_POST} where seq = ?", (seq,)).fetchone()
@@ -238,6 +297,10 @@ class SqliteSnapshot:
     def posts_after(self, seq: int, limit: int) -> list[int]:
         statement = "select seq from post where seq > ? order by seq limit ?"
         return [seq for (seq,) in self.db.execute(statement, (seq, limit))]
+
+    def batches(self, post: int) -> list[tuple[int, int]]:
+        statement = "select channel, segment from batch where post = ? and part = 0"
+        return list(self.db.execute(statement, (post,)))
 
     def parts_of_post(self, post: int) -> list[PartRow]:
         return [PartRow(*row) for row in self.db.execute(f"select {_PART} where post = ?", (post,))]
@@ -394,6 +457,25 @@ class SqliteStorage(SqliteSnapshot):
             self._run("delete from muted_by where author = ?", (author,))
         else:
             self._run("insert or replace into muted_by values(?, ?)", (author, members))
+
+    def save_read_up_to(self, user: int, change: int) -> None:
+        self._run("insert or replace into read_up_to values(?, ?)", (user, change))
+
+    def save_flipped(self, user: int, author: int, ordinals: bytes | None) -> None:
+        if ordinals is None:
+            self._run("delete from read_mark where user = ? and author = ?", (user, author))
+        else:
+            self._run("insert or replace into read_mark values(?, ?, ?)", (user, author, ordinals))
+
+    def retract(self, post: int, change: int, stopped: int, hidden: int) -> None:
+        self._run("update post set retracted = ? where seq = ?", (change, post))
+        self._run("insert into retraction values(?, ?, ?)", (post, stopped, hidden))
+
+    def save_retracted_of(self, author: int, ordinals: bytes) -> None:
+        self._run("insert or replace into retracted_of values(?, ?)", (author, ordinals))
+
+    def save_dead_groups(self, rows: Iterable[DeadGroupRow]) -> None:
+        self._many("insert or replace into dead_group values(?, ?, ?, ?, ?)", rows)
 
     def add_relations(self, rows: Iterable[RelationRow]) -> None:
         self._many(

@@ -112,6 +112,24 @@ class RelationRow(NamedTuple):
     base: int  # the author's last ordinal at `since`
 
 
+class Followed(NamedTuple):
+    """An author whom a person follows now. The sets are sealed, of ordinals of the author's posts;
+    `flipped`: read where the person's mark says unread, and the other way round."""
+
+    relation: RelationRow
+    author: AuthorRow | None  # None: never had a follower's row written, so no post either
+    retracted: bytes | None
+    flipped: bytes | None
+
+
+class DeadGroupRow(NamedTuple):
+    channel: int
+    error: int
+    dead: int
+    first_us: int
+    last_us: int
+
+
 BatchKey = tuple[int, int, int]  # post, channel, segment
 PartKey = tuple[int, int, int, int]  # and part
 
@@ -149,13 +167,34 @@ class Snapshot(Protocol):
     def relation(self, user: int, author: int, kind: int) -> RelationRow | None:
         """The newest."""
 
-    def following(self, user: int) -> Iterator[tuple[RelationRow, AuthorRow | None]]:
+    def following(self, user: int) -> Iterator[Followed]:
         """The open followings of a user, muted authors included."""
 
     def following_ids(self, user: int, after: str, size: int) -> list[str]: ...
     def following_count(self, user: int) -> int: ...
     def mutes(self, user: int) -> set[int]:
         """Authors whom the user mutes."""
+
+    def relations(self, user: int, author: int, kind: int) -> list[RelationRow]:
+        """All between the two, the oldest first."""
+
+    def read_up_to(self, user: int) -> int:
+        """The change up to which everything is read but for what is flipped; 0: none."""
+
+    def flipped(self, user: int) -> list[tuple[int, bytes]]:
+        """(author, sealed ordinals) wherever a person has any."""
+
+    def flipped_of(self, user: int, author: int) -> bytes | None: ...
+    def retracted_of(self, author: int) -> bytes | None: ...
+    def retraction(self, post: int) -> tuple[int, int] | None:
+        """(stopped, hidden) as first answered."""
+
+    def dead_groups(self, after: tuple[int, int], limit: int) -> list[DeadGroupRow]:
+        """By channel and error, those above `after` that have any dead."""
+
+    def dead_group(self, channel: int, error: int) -> DeadGroupRow | None: ...
+    def dead_parts(self, channel: int, error: int, after: PartKey, limit: int) -> list[PartRow]:
+        """A group's parts by post, segment and part."""
 
     def post(self, seq: int) -> PostRow | None: ...
     def post_by_id(self, post_id: str) -> PostRow | None: ...
@@ -164,6 +203,9 @@ class Snapshot(Protocol):
 
     def posts_after(self, seq: int, limit: int) -> list[int]:
         """Seqs in ascending order."""
+
+    def batches(self, post: int) -> list[tuple[int, int]]:
+        """(channel, segment) of a post's batches."""
 
     def parts_of_post(self, post: int) -> list[PartRow]: ...
     def parts(self, batch: BatchKey) -> list[PartRow]: ...
@@ -188,6 +230,12 @@ class Storage(Snapshot, Protocol):
     def save_authors(self, rows: Iterable[AuthorRow]) -> None: ...
     def add_author_blocks(self, rows: Iterable[tuple[int, int, bytes]]) -> None: ...
     def save_muted_by(self, author: int, members: bytes | None) -> None: ...
+
+    def save_read_up_to(self, user: int, change: int) -> None: ...
+    def save_flipped(self, user: int, author: int, ordinals: bytes | None) -> None: ...
+    def retract(self, post: int, change: int, stopped: int, hidden: int) -> None: ...
+    def save_retracted_of(self, author: int, ordinals: bytes) -> None: ...
+    def save_dead_groups(self, rows: Iterable[DeadGroupRow]) -> None: ...
 
     def add_relations(self, rows: Iterable[RelationRow]) -> None: ...
     def close_relation(self, row: RelationRow, until: int) -> None: ...
