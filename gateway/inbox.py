@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from farm import wire
 from farm.client import StoreClient
-from farm.limits import INBOX_PAGE_DEFAULT, INBOX_PAGE_MAX, check_id, check_page_size
+from farm.errors import InvalidArgument
+from farm.limits import (
+    INBOX_PAGE_DEFAULT,
+    INBOX_PAGE_MAX,
+    MARKS_PER_CALL_MAX,
+    check_id,
+    check_page_size,
+)
 from gateway.calls import Service
 from gateway.pb.hark.v1 import hark_pb2
-from gateway.values import timestamp
-
-# By the name of the state: what is dead inside is called failed outside.
-_STATUS = {
-    "QUEUED": hark_pb2.NOTIFICATION_STATUS_QUEUED,
-    "RETRYING": hark_pb2.NOTIFICATION_STATUS_RETRYING,
-    "DELIVERED": hark_pb2.NOTIFICATION_STATUS_DELIVERED,
-    "DEAD": hark_pb2.NOTIFICATION_STATUS_FAILED,
-    "SUPPRESSED": hark_pb2.NOTIFICATION_STATUS_SUPPRESSED,
-    "RETRACTED": hark_pb2.NOTIFICATION_STATUS_RETRACTED,
-}
+from gateway.values import STATUS, timestamp
 
 
 class InboxService:
@@ -27,7 +24,7 @@ class InboxService:
     def service(self) -> Service:
         return Service(
             hark_pb2.DESCRIPTOR.services_by_name["InboxService"],
-            {"ListNotifications": self.list_notifications},
+            {"ListNotifications": self.list_notifications, "MarkRead": self.mark_read},
         )
 
     async def list_notifications(
@@ -49,6 +46,29 @@ class InboxService:
             live_cursor=page.live_cursor,
         )
 
+    async def mark_read(self, request: hark_pb2.MarkReadRequest) -> hark_pb2.MarkReadResponse:
+        """What may be refused comes first, so that a refusal has marked nothing."""
+        ids, up_to = request.notification_ids, request.up_to
+        if up_to and request.unread:
+            raise InvalidArgument(
+                "up_to: cannot be given with unread; only notification_ids can be marked as unread"
+            )
+        if not ids and not up_to:
+            raise InvalidArgument(
+                "notification_ids: are none, and up_to is empty; at least one of them must say "
+                "what to mark"
+            )
+        if len(ids) > MARKS_PER_CALL_MAX:
+            raise InvalidArgument(
+                f"notification_ids: are {len(ids):,}; must be at most {MARKS_PER_CALL_MAX:,} a call"
+            )
+        unread = 0
+        if up_to:
+            unread = await self._store.mark_up_to(request.user_id, up_to)
+        if ids:
+            unread = await self._store.mark(request.user_id, list(ids), read=not request.unread)
+        return hark_pb2.MarkReadResponse(unread=unread)
+
 
 def _notification(one: wire.Notification) -> hark_pb2.Notification:
     return hark_pb2.Notification(
@@ -59,7 +79,7 @@ def _notification(one: wire.Notification) -> hark_pb2.Notification:
         content=one.text,
         created_at=timestamp(one.created_at_us),
         read=one.read,
-        status=_STATUS[one.state.name],
+        status=STATUS[one.state.name],
         attempts=one.attempts,
         cursor=one.cursor,
     )

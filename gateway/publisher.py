@@ -9,7 +9,7 @@ from farm.wire import Published
 from gateway.calls import Service
 from gateway.pb.hark.v1 import hark_pb2
 from gateway.status import rejection
-from gateway.values import PostIds, microseconds
+from gateway.values import PostIds, microseconds, time_for
 
 
 class PublisherService:
@@ -20,7 +20,12 @@ class PublisherService:
     def service(self) -> Service:
         return Service(
             hark_pb2.DESCRIPTOR.services_by_name["PublisherService"],
-            {"PublishPost": self.publish_post, "PublishPosts": self.publish_posts},
+            {
+                "PublishPost": self.publish_post,
+                "PublishPosts": self.publish_posts,
+                "RetractPost": self.retract_post,
+                "PreviewPost": self.preview_post,
+            },
         )
 
     async def publish_post(
@@ -42,6 +47,25 @@ class PublisherService:
         )
         results = [_result(p if isinstance(p, HarkError) else next(outcomes)) for p in posts]
         return hark_pb2.PublishPostsResponse(results=results)
+
+    async def retract_post(
+        self, request: hark_pb2.RetractPostRequest
+    ) -> hark_pb2.RetractPostResponse:
+        retracted = await self._store.retract(request.post_id)
+        return hark_pb2.RetractPostResponse(stopped=retracted.stopped, hidden=retracted.hidden)
+
+    async def preview_post(
+        self, request: hark_pb2.PreviewPostRequest
+    ) -> hark_pb2.PreviewPostResponse:
+        """It would be the last in the queue."""
+        preview = await self._store.preview(request.author_id)
+        stats = await self._store.stats()
+        return hark_pb2.PreviewPostResponse(
+            audience=preview.audience,
+            suppressed=preview.suppressed,
+            queued=preview.queued,
+            estimate=time_for(stats.backlog + sum(preview.queued.values()), stats),
+        )
 
     def _post(self, request: hark_pb2.PublishPostRequest) -> NewPost:
         return NewPost(

@@ -1,4 +1,4 @@
-"""Ids, times and durations between protobuf and Hark."""
+"""Ids, states, times and durations between protobuf and Hark."""
 
 from __future__ import annotations
 
@@ -10,8 +10,20 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from farm.clock import Clock
 from farm.errors import InvalidArgument
 from farm.limits import check_created_at
+from farm.wire import Stats
+from gateway.pb.hark.v1 import hark_pb2
 
 _RANDOM_BITS = 80
+
+# By the name of the state: what is dead inside is called failed outside.
+STATUS = {
+    "QUEUED": hark_pb2.NOTIFICATION_STATUS_QUEUED,
+    "RETRYING": hark_pb2.NOTIFICATION_STATUS_RETRYING,
+    "DELIVERED": hark_pb2.NOTIFICATION_STATUS_DELIVERED,
+    "DEAD": hark_pb2.NOTIFICATION_STATUS_FAILED,
+    "SUPPRESSED": hark_pb2.NOTIFICATION_STATUS_SUPPRESSED,
+    "RETRACTED": hark_pb2.NOTIFICATION_STATUS_RETRACTED,
+}
 
 
 class PostIds:
@@ -37,6 +49,15 @@ class PostIds:
 def duration(seconds: float) -> Duration:
     whole, nanos = divmod(round(seconds * 1e9), 1_000_000_000)
     return Duration(seconds=whole, nanos=nanos)
+
+
+def time_for(notifications: int, stats: Stats) -> Duration | None:
+    """How long so many take at the rate of the last minute. None while nothing is delivered: then
+    nobody knows, but that none of them takes no time."""
+    if notifications == 0:
+        return duration(0)
+    per_second = stats.deliveries_per_second
+    return duration(notifications / per_second) if per_second > 0 else None
 
 
 def timestamp(time_us: int) -> Timestamp:
