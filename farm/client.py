@@ -369,6 +369,8 @@ class StoreClient:
             raise InvalidArgument(
                 f"notification_ids: are {len(notification_ids)}; at most {MARKS_PER_CALL_MAX}"
             )
+        for notification_id in notification_ids:
+            check_text(notification_id)
         await self._write(Op.MARK, user_id, notification_ids, read)
         return await self.unread(user_id)
 
@@ -378,7 +380,7 @@ class StoreClient:
         Raises `InvalidArgument` (a cursor of somebody else's), `NotFound` (user).
         """
         check_id("user_id", user_id)
-        await self._write(Op.MARK_UP_TO, user_id, cursor)
+        await self._write(Op.MARK_UP_TO, user_id, check_text(cursor))
         return await self.unread(user_id)
 
     # Operations
@@ -390,6 +392,7 @@ class StoreClient:
     async def replay(self, group_id: str, *, dry_run: bool = False) -> wire.Replayed:
         """Gives the dead letters of a group another try, less those who are not to be told any
         more. In steps, so that nobody waits for a large group. Raises `NotFound`."""
+        check_text(group_id)
         replayed, skipped, place = 0, Counter[str](), ""
         while True:
             step = wire.Replayed(*await self._write(Op.REPLAY, group_id, place, dry_run))
