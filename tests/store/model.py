@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from farm.lifecycle import State
+from farm.store.dispatch import POISON
 from farm.wire import Grant, OutcomesMessage
 from tests.store.harness import Standing
 
@@ -42,6 +44,10 @@ class Model:
     leases: dict[int, ModelLease] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)  # numbers of leases
     deaths: dict[Key, int] = field(default_factory=dict)  # of those suspected and not leased
+    errors: dict[Key, str] = field(default_factory=dict)  # the newest
+    failed: int = 0  # ever
+    retracted: set[str] = field(default_factory=set)
+    read: set[tuple[str, str]] = field(default_factory=set)  # user, post
 
     # Who follows whom
 
@@ -69,8 +75,21 @@ class Model:
             for name, post in self.posts.items()
             if post.moment > self.following.get((user, post.author), 2**60)
             and (user, post.author) not in self.muted
+            and name not in self.retracted
         ]
         return [name for _, name in sorted(seen, reverse=True)]
+
+    # What is read
+
+    def mark(self, user: str, names: list[str], *, read: bool) -> None:
+        for name in names:
+            post = self.posts[name]
+            if post.moment > self.following.get((user, post.author), 2**60):
+                (self.read.add if read else self.read.discard)((user, name))
+
+    def mark_up_to(self, user: str, last: str) -> None:
+        moment = self.posts[last].moment
+        self.read |= {(user, name) for name, post in self.posts.items() if post.moment <= moment}
 
     # Posts and what becomes of them
 
@@ -85,6 +104,37 @@ class Model:
                 self.standing[name, channel, user] = Standing(state, int(state is State.DELIVERED))
         self.posts[name] = ModelPost(author, self.moment, len(loud))
         return self.posts[name]
+
+    def retract(self, name: str) -> tuple[int, int]:
+        """(stopped, hidden), people."""
+        keys = [key for key in self.standing if key[0] == name]
+        waiting = {key[2] for key in keys if self.standing[key].state in WAITING}
+        told = {key[2] for key in keys if self.standing[key].state is State.DELIVERED}
+        for key in keys:
+            self.deaths.pop(key, None)
+            if self.standing[key].state in WAITING:
+                self.standing[key] = Standing(State.RETRACTED, self.standing[key].attempts)
+        for number in [n for n, lease in self.leases.items() if set(keys) & lease.keys]:
+            self.end(number)
+        self.retracted.add(name)
+        return len(waiting - told), len(told)
+
+    def replay(self, channel: str, error: str) -> tuple[int, dict[str, int]]:
+        """(replayed, skipped by reason)."""
+        replayed, skipped = 0, Counter[str]()
+        for key, standing in self.standing.items():
+            if standing.state is State.DEAD and (key[1], self.errors[key]) == (channel, error):
+                pair = (key[2], self.posts[key[0]].author)
+                if key[0] in self.retracted:
+                    skipped["retracted"] += 1
+                elif pair in self.muted:
+                    skipped["muted"] += 1
+                elif pair not in self.following:
+                    skipped["unfollowed"] += 1
+                else:
+                    self.standing[key] = Standing(State.RETRYING, standing.attempts)
+                    replayed += 1
+        return replayed, dict(skipped)
 
     def lost(self, key: Key) -> bool:
         """Whether the person is not to be told of the post any more."""
@@ -103,7 +153,7 @@ class Model:
                 users = None if one.members is None else users_of[one.members]
                 for key in lease.keys:
                     if self.left(lease, key) and (users is None or key[2] in users):
-                        self.settle(key, State(one.state))
+                        self.settle(key, State(one.state), one.error)
             if said.final:
                 self.end(said.lease)
 
@@ -111,10 +161,12 @@ class Model:
         standing = self.standing[key]
         return standing.state in WAITING and standing.attempts == lease.attempt
 
-    def settle(self, key: Key, state: State) -> None:
+    def settle(self, key: Key, state: State, error: str) -> None:
+        self.errors[key] = error
         tries = self.standing[key].attempts + 1
         if state is State.RETRYING and tries >= self.max_attempts:
             state = State.DEAD
+        self.failed += state is State.DEAD
         self.standing[key] = Standing(state, tries)
 
     # Leases
@@ -165,7 +217,7 @@ class Model:
             lease = self.leases.pop(number)
             keys = {key for key in lease.keys if self.left(lease, key)}
             if lease.deaths == 2 and len(keys) == 1:
-                self.settle(keys.pop(), State.DEAD)
+                self.settle(keys.pop(), State.DEAD, POISON)
             self.deaths |= dict.fromkeys(keys, lease.deaths + 1)
 
     def restart(self, now_s: float) -> None:

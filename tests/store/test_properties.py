@@ -22,6 +22,7 @@ from farm.audience import BitMap, seal
 from farm.errors import AlreadyExists, Internal, NotFound
 from farm.lifecycle import State
 from farm.store import graph, totals
+from farm.store.answers import Answering
 from farm.wire import LeaseAnswer, LeaseOutcome, LeaseRequest, Op, Outcome, OutcomesMessage
 from tests.store.harness import Standing, Store, members, open_sqlite
 from tests.store.model import WAITING, Model
@@ -58,7 +59,7 @@ class Farm(RuleBasedStateMachine):
         self.messages: list[OutcomesMessage] = []
         self.users_of: dict[bytes, list[str]] = {}
         self.published: list[tuple[str, str]] = []
-        self.replays = 0
+        self.retractions: dict[str, tuple[int, int]] = {}
 
     @initialize(
         channels=st.sampled_from([("simulated",), ("simulated", "inbox"), ("a", "simulated")]),
@@ -156,6 +157,67 @@ class Farm(RuleBasedStateMachine):
         else:
             assert result[0] == AlreadyExists.code
         self.model.expire(self.now_s)
+
+    @rule(chance=chances, in_the_same=st.booleans())
+    def retract(self, chance: random.Random, in_the_same: bool) -> None:
+        """Some post, perhaps again, perhaps one of the same commit."""
+        names = sorted(self.model.posts)
+        operations = []
+        if in_the_same:
+            operations = [self.operation(Op.PUBLISH, "star")]
+            names = [operations[0][1]]
+        if not names or (in_the_same and "star" not in self.model.known):
+            return
+        name = chance.choice(names)
+        *results, answer = self.store.group([*operations, (Op.RETRACT, name)]).results
+        for operation, result in zip(operations, results, strict=True):
+            self.expect(operation, result)
+        if name not in self.retractions:
+            self.retractions[name] = self.model.retract(name)
+        assert wire.value_of(answer) == self.retractions[name]
+        self.model.expire(self.now_s)
+
+    @rule(user=st.sampled_from(USERS), chance=chances, read=st.booleans())
+    def mark(self, user: str, chance: random.Random, read: bool) -> None:
+        """Single ones, also such as this person does not see, or are somebody else's."""
+        names = sorted(self.model.posts)
+        if not names or user not in self.model.known:
+            return
+        some = chance.sample(names, chance.randint(1, min(3, len(names))))
+        storage = self.store.storage
+        number, other = storage.number_of(user), (storage.number_of(USERS[0]) or 0) + 500
+        rows = [storage.post_by_id(name) for name in some]
+        ids = [f"{row.seq:x}.{number:x}" for row in rows if row is not None]
+        self.store.call(Op.MARK, user, [*ids, f"1.{other:x}", "x", f"{2**70:x}.{number:x}"], read)
+        self.model.mark(user, some, read=read)
+        self.model.expire(self.now_s)
+
+    @rule(user=st.sampled_from(USERS), chance=chances)
+    def mark_up_to(self, user: str, chance: random.Random) -> None:
+        page = self.store.reading.inbox(user, 100, "", False).notifications
+        if page:
+            one = chance.choice(page)
+            self.store.call(Op.MARK_UP_TO, user, one.cursor)
+            self.model.mark_up_to(user, one.post_id)
+            self.model.expire(self.now_s)
+
+    @rule(chance=chances, dry_run=st.booleans())
+    def replay(self, chance: random.Random, dry_run: bool) -> None:
+        groups = self.answering.dead_letters(50, "").groups
+        if groups:
+            group = chance.choice(groups)
+            answer = wire.Replayed(*self.store.call(Op.REPLAY, group.id, "", dry_run))
+            standing = dict(self.model.standing)
+            expected = self.model.replay(group.channel, group.error)
+            if dry_run:
+                self.model.standing = standing
+            assert (answer.replayed, answer.skipped, answer.next_place) == (*expected, "")
+            assert answer.replayed + sum(answer.skipped.values()) == group.dead
+            self.model.expire(self.now_s)
+
+    @property
+    def answering(self) -> Answering:
+        return Answering(self.store.storage, self.store.reading, self.model.channels)
 
     # What workers do
 
@@ -294,7 +356,12 @@ class Farm(RuleBasedStateMachine):
         for user in USERS:
             page = self.store.reading.inbox(user, 100, "", False)
             assert [n.post_id for n in page.notifications] == self.model.inbox(user)
-            assert page.unread == len(page.notifications)
+            unread = [n.post_id for n in page.notifications if not n.read]
+            assert unread == [n for n in self.model.inbox(user) if (user, n) not in self.model.read]
+            assert page.unread == len(unread) == self.store.reading.unread(user)
+            only = self.store.reading.inbox(user, 100, "", True).notifications
+            assert [n.post_id for n in only] == unread
+            self.explanations_agree(user, {n.post_id for n in page.notifications})
             for shown in page.notifications:
                 stands = {
                     c: self.model.standing[shown.post_id, c, user] for c in self.model.channels
@@ -303,11 +370,33 @@ class Farm(RuleBasedStateMachine):
         leased = {row.id for row in self.store.storage.leases() if row.session}
         assert leased == set(self.model.leases)
 
+    def explanations_agree(self, user: str, seen: set[str]) -> None:
+        if user not in self.model.known:
+            return
+        for name, post in self.model.posts.items():
+            said = self.answering.explain(name, user)
+            states = [s.state for k, s in self.model.standing.items() if k[::2] == (name, user)]
+            assert said.in_audience is bool(states)
+            assert [delivery.state for delivery in said.deliveries] == states
+            if name in seen:
+                suppressed = all(state is State.SUPPRESSED for state in states)
+                assert said.code == ("MUTED" if suppressed else "NOTIFIED")
+            elif not states:
+                assert said.code in {"NEVER_FOLLOWED", "FOLLOWED_LATER", "UNFOLLOWED"}
+            elif name in self.model.retracted:
+                assert said.code == "RETRACTED"
+            elif post.moment > self.model.following.get((user, post.author), 2**60):
+                assert said.code == "MUTED"
+            else:
+                assert said.code == "UNFOLLOWED"
+
     def counters_agree(self) -> None:
         states = [standing.state for standing in self.model.standing.values()]
         assert self.store.waiting() == (states.count(State.QUEUED), states.count(State.RETRYING))
         assert self.store.counter(totals.SENT) == states.count(State.DELIVERED)
-        assert self.store.counter(totals.FAILED) == states.count(State.DEAD)
+        assert self.store.counter(totals.FAILED) == self.model.failed
+        dead = sum(group.dead for group in self.answering.dead_letters(50, "").groups)
+        assert dead == states.count(State.DEAD)
         tried = sum(standing.attempts for standing in self.model.standing.values())
         counted = sum(
             self.store.counter(totals.ATTEMPTS, channel, result)
@@ -347,6 +436,6 @@ def _bounded(examples: int, steps: int) -> settings:
 
 
 TestFarm = Farm.TestCase
-TestFarm.settings = _bounded(30, 25)
+TestFarm.settings = _bounded(60, 30)
 TestLongFarm = pytest.mark.slow(pytest.mark.timeout(3_600)(LongFarm.TestCase))
 TestLongFarm.settings = _bounded(1_500, 50)
