@@ -55,8 +55,7 @@ class InboxService:
             )
         if not ids and not up_to:
             raise InvalidArgument(
-                "notification_ids: are none, and up_to is empty; at least one of them must say "
-                "what to mark"
+                "notification_ids: are none, and up_to is empty; one of them must say what to mark"
             )
         if len(ids) > MARKS_PER_CALL_MAX:
             raise InvalidArgument(

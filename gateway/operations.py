@@ -84,7 +84,7 @@ class OperationsService:
             backlog=stats.backlog,
             oldest_queued=duration(stats.oldest_seconds),
             deliveries_per_second=stats.deliveries_per_second,
-            backlog_estimate=time_for(stats.backlog, stats),
+            backlog_estimate=time_for(stats.backlog, stats.deliveries_per_second),
             workers=workers,
             accepting=not stats.refusing_because,
             refusing_because=stats.refusing_because,

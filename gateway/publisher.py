@@ -60,11 +60,12 @@ class PublisherService:
         """It would be the last in the queue."""
         preview = await self._store.preview(request.author_id)
         stats = await self._store.stats()
+        waiting = stats.backlog + sum(preview.queued.values())
         return hark_pb2.PreviewPostResponse(
             audience=preview.audience,
             suppressed=preview.suppressed,
             queued=preview.queued,
-            estimate=time_for(stats.backlog + sum(preview.queued.values()), stats),
+            estimate=time_for(waiting, stats.deliveries_per_second),
         )
 
     def _post(self, request: hark_pb2.PublishPostRequest) -> NewPost:

@@ -10,7 +10,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from farm.clock import Clock
 from farm.errors import InvalidArgument
 from farm.limits import check_created_at
-from farm.wire import Stats
 from gateway.pb.hark.v1 import hark_pb2
 
 _RANDOM_BITS = 80
@@ -51,12 +50,11 @@ def duration(seconds: float) -> Duration:
     return Duration(seconds=whole, nanos=nanos)
 
 
-def time_for(notifications: int, stats: Stats) -> Duration | None:
-    """How long so many take at the rate of the last minute. None while nothing is delivered: then
-    nobody knows, but that none of them takes no time."""
+def time_for(notifications: int, per_second: float) -> Duration | None:
+    """How long so many take at this rate. None while nothing is delivered: then nobody knows, but
+    that none of them takes no time."""
     if notifications == 0:
         return duration(0)
-    per_second = stats.deliveries_per_second
     return duration(notifications / per_second) if per_second > 0 else None
 
 

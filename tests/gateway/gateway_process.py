@@ -33,6 +33,9 @@ class Surroundings:
     def store(self) -> ChildProcess:
         return self._start("store", "farm.store.writer")
 
+    def reader(self) -> ChildProcess:
+        return self._start("reader", "farm.store.reader")
+
     def channel(self) -> grpc.Channel:
         return grpc.insecure_channel(self.address)
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import signal
+from collections.abc import Iterator
 from typing import Any
 
+import apsw
 import grpc
 import pytest
 
 from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
 from tests.farm_process import StartFarm
 from tests.gateway.conftest import NewId
+from tests.gateway.gateway_process import Surroundings
 
 pytestmark = pytest.mark.process
 Edge = hark_pb2.FollowRequest
@@ -96,6 +102,30 @@ def test_an_import_counts_and_pages(graph: Any, new_id: NewId) -> None:
     assert [len(page) for page in listed] == [1_000, 2, 1_498]
     assert sorted(itertools.chain(*listed)) == followers
     assert token == ""
+
+
+def test_an_import_gathers_while_the_store_is_busy(alone: Surroundings) -> None:
+    """In few commits, then. The store is stopped after the first message, until all were sent."""
+    store = alone.store()
+    alone.gateway().wait_for_line("serving")
+    messages = [
+        message(*((f"fan-{number}-{n}", "star") for n in range(10_000))) for number in range(9)
+    ]
+
+    def sent() -> Iterator[hark_pb2.ImportFollowsRequest]:
+        yield messages[0]
+        os.kill(store.process.pid, signal.SIGSTOP)
+        yield from messages[1:]
+        os.kill(store.process.pid, signal.SIGCONT)
+
+    with alone.channel() as channel:
+        graph: Any = hark_pb2_grpc.SocialGraphServiceStub(channel)
+        graph.Follow(Edge(follower_id="fan", author_id="star"))  # it serves
+        assert graph.ImportFollows(sent(), timeout=30).added == 90_000
+    database = str(alone.directory / "data" / "hark.db")
+    with contextlib.closing(apsw.Connection(database)) as connection:
+        commits = connection.execute("select count(distinct since) from relation").get
+    assert 2 <= commits <= 5, "one of the Follow, one of the first message, few of the others"
 
 
 def test_an_import_goes_on_past_bad_edges_and_names_the_first(graph: Any, new_id: NewId) -> None:

@@ -13,8 +13,9 @@ from tests.gateway.conftest import NewId
 
 pytestmark = pytest.mark.process
 Page = hark_pb2.ListNotificationsRequest
+Mark = hark_pb2.MarkReadRequest
 SETTLED = {hark_pb2.NOTIFICATION_STATUS_DELIVERED, hark_pb2.NOTIFICATION_STATUS_FAILED}
-NOT_GIVEN_OUT = "after: was not given out here for this; leave it out"
+NOT_GIVEN_OUT = "was not given out here for this; leave it out"
 
 
 @pytest.fixture
@@ -68,8 +69,8 @@ def test_somebody_unknown_has_an_empty_inbox(inbox: Any) -> None:
 REFUSALS = {
     "nobody": (Page(), "user_id: is 0 bytes long; must be 1 to 128 bytes of UTF-8"),
     "size": (Page(user_id="user1", page_size=101), "page_size 101: must be from 1 to 100"),
-    "forged": (Page(user_id="user1", after="x"), NOT_GIVEN_OUT),
-    "long": (Page(user_id="user1", after="é" * 5_000), NOT_GIVEN_OUT),
+    "forged": (Page(user_id="user1", after="x"), f"after: {NOT_GIVEN_OUT}"),
+    "long": (Page(user_id="user1", after="é" * 5_000), f"after: {NOT_GIVEN_OUT}"),
 }
 
 
@@ -87,3 +88,98 @@ def test_a_cursor_is_good_for_its_own_inbox_only(inbox: Any, reader: str) -> Non
     with pytest.raises(grpc.RpcError) as refusal:
         inbox.ListNotifications(Page(user_id="user1", after=cursor))
     assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+# Marking
+
+
+def all_of(inbox: Any, user: str, *, unread_only: bool = False) -> list[Any]:
+    page = inbox.ListNotifications(Page(user_id=user, page_size=100, unread_only=unread_only))
+    unread = [one for one in page.notifications if not one.read]
+    assert page.unread == len(unread)
+    return list(page.notifications)
+
+
+def test_single_ones_are_marked_and_unmarked(inbox: Any, reader: str) -> None:
+    ids = [one.id for one in all_of(inbox, reader)]
+    assert inbox.MarkRead(Mark(user_id=reader, notification_ids=ids[:3])).unread == 42
+    assert inbox.MarkRead(Mark(user_id=reader, notification_ids=ids[:3])).unread == 42
+    unmark = Mark(user_id=reader, notification_ids=[ids[1]], unread=True)
+    assert inbox.MarkRead(unmark).unread == 43
+    assert [one.read for one in all_of(inbox, reader)] == [n in {0, 2} for n in range(45)]
+    unread = [one.id for one in all_of(inbox, reader, unread_only=True)]
+    assert unread == [one for one in ids if one not in {ids[0], ids[2]}]
+
+
+def test_all_up_to_one_are_marked_and_single_ones_beside(inbox: Any, reader: str) -> None:
+    every = all_of(inbox, reader)
+    mark = Mark(user_id=reader, up_to=every[10].cursor, notification_ids=[every[2].id])
+    assert inbox.MarkRead(mark).unread == 9
+    assert [one.read for one in all_of(inbox, reader)] == [n == 2 or n >= 10 for n in range(45)]
+    unmark = Mark(user_id=reader, notification_ids=[every[44].id], unread=True)
+    assert inbox.MarkRead(unmark).unread == 10
+    unread = all_of(inbox, reader, unread_only=True)
+    assert [one.id for one in unread] == [every[n].id for n in (0, 1, *range(3, 10), 44)]
+
+
+def test_those_of_somebody_else_and_of_nobody_are_left_alone(inbox: Any, reader: str) -> None:
+    ids = [one.id for one in all_of(inbox, reader)]
+    others = Mark(user_id="user2", notification_ids=[*ids, "", "no id", "1." + "f" * 5_000])
+    before = all_of(inbox, "user2")
+    inbox.MarkRead(others)
+    assert [one.read for one in all_of(inbox, "user2")] == [one.read for one in before]
+    assert not any(one.read for one in all_of(inbox, reader))
+
+
+MARKS: dict[str, tuple[hark_pb2.MarkReadRequest, str, str]] = {
+    "nothing": (
+        Mark(user_id="user1"),
+        "INVALID_ARGUMENT",
+        "notification_ids: are none, and up_to is empty; one of them must say what to mark",
+    ),
+    "unread up to": (
+        Mark(user_id="user1", up_to="x", unread=True),
+        "INVALID_ARGUMENT",
+        "up_to: cannot be given with unread; only notification_ids can be marked as unread",
+    ),
+    "many": (
+        Mark(user_id="user1", notification_ids=["x"] * 1_001),
+        "INVALID_ARGUMENT",
+        "notification_ids: are 1,001; must be at most 1,000 a call",
+    ),
+    "forged": (
+        Mark(user_id="user1", up_to="x"),
+        "INVALID_ARGUMENT",
+        f"up_to: {NOT_GIVEN_OUT}",
+    ),
+    "unnamed": (
+        Mark(notification_ids=["x"]),
+        "INVALID_ARGUMENT",
+        "user_id: is 0 bytes long; must be 1 to 128 bytes of UTF-8",
+    ),
+    "unknown": (
+        Mark(user_id="nobody", notification_ids=["x"]),
+        "NOT_FOUND",
+        "user_id 'nobody': nobody here has this id",
+    ),
+}
+
+
+@pytest.mark.parametrize("which", MARKS)
+def test_marks_that_are_refused(inbox: Any, which: str) -> None:
+    mark, code, sentence = MARKS[which]
+    with pytest.raises(grpc.RpcError) as refusal:
+        inbox.MarkRead(mark)
+    assert (refusal.value.code().name, refusal.value.details()) == (code, sentence)
+
+
+def test_a_refused_mark_has_marked_nothing(inbox: Any, reader: str) -> None:
+    every = all_of(inbox, reader)
+    ids = [one.id for one in every]
+    for mark in (
+        Mark(user_id=reader, notification_ids=ids[:1], up_to="x"),
+        Mark(user_id=reader, notification_ids=ids * 23, up_to=every[0].cursor),
+    ):
+        with pytest.raises(grpc.RpcError):
+            inbox.MarkRead(mark)
+    assert not any(one.read for one in all_of(inbox, reader))

@@ -9,7 +9,9 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
+from tests.farm_process import wait_until
 from tests.gateway.conftest import NewId
+from tests.gateway.gateway_process import Surroundings
 
 pytestmark = pytest.mark.process
 Post = hark_pb2.PublishPostRequest
@@ -148,3 +150,92 @@ def test_how_many_there_may_be(publisher: Any) -> None:
         publisher.PublishPosts(hark_pb2.PublishPostsRequest(posts=[*posts, posts[0]]))
     assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert refusal.value.details() == "posts: are 1,001; must be at most 1,000 a call"
+
+
+# Taking back, and looking ahead
+
+
+def followed(channel: grpc.Channel, author: str, *followers: str) -> None:
+    graph: Any = hark_pb2_grpc.SocialGraphServiceStub(channel)
+    for follower in followers:
+        graph.Follow(hark_pb2.FollowRequest(follower_id=follower, author_id=author))
+
+
+def test_a_retraction_hides_what_was_delivered_and_says_the_same_again(
+    channel: grpc.Channel, publisher: Any, operations: Any, new_id: NewId
+) -> None:
+    inbox: Any = hark_pb2_grpc.InboxServiceStub(channel)
+    author, reader, post_id = new_id(), new_id(), new_id()
+    followed(channel, author, reader)
+    publisher.PublishPost(Post(post_id=post_id, author_id=author, content="Hello"))
+    ledger = hark_pb2.GetLedgerRequest(post_id=post_id)
+    wait_until(lambda: operations.GetLedger(ledger).channels["simulated"].delivered == 1, 20)
+    asked = hark_pb2.RetractPostRequest(post_id=post_id)
+    for _ in range(2):
+        assert publisher.RetractPost(asked) == hark_pb2.RetractPostResponse(stopped=0, hidden=1)
+    page = inbox.ListNotifications(hark_pb2.ListNotificationsRequest(user_id=reader))
+    assert (list(page.notifications), page.unread) == ([], 0)
+
+
+def test_before_anything_is_delivered(alone: Surroundings) -> None:
+    """Without workers everything waits, so a retraction stops it, and no rate says how long."""
+    alone.store()
+    alone.gateway().wait_for_line("serving")
+    with alone.channel() as channel:
+        publisher: Any = hark_pb2_grpc.PublisherServiceStub(channel)
+        followed(channel, "author", "a", "b")
+        alone.reader()  # there is a database now
+        preview = publisher.PreviewPost(hark_pb2.PreviewPostRequest(author_id="author"))
+        assert (preview.audience, dict(preview.queued)) == (2, {"simulated": 2})
+        assert not preview.HasField("estimate")
+        publisher.PublishPost(Post(post_id="p", author_id="author", content="Hello"))
+        asked = hark_pb2.RetractPostRequest(post_id="p")
+        for _ in range(2):
+            assert publisher.RetractPost(asked) == hark_pb2.RetractPostResponse(stopped=2)
+
+
+def test_a_preview_says_what_publishing_would_do(
+    channel: grpc.Channel, publisher: Any, operations: Any, new_id: NewId
+) -> None:
+    graph: Any = hark_pb2_grpc.SocialGraphServiceStub(channel)
+    author, muter, post_id = new_id(), new_id(), new_id()
+    followed(channel, author, new_id(), new_id(), muter)
+    graph.Mute(hark_pb2.MuteRequest(user_id=muter, author_id=author))
+    asked = hark_pb2.PreviewPostRequest(author_id=author)
+    preview = publisher.PreviewPost(asked)
+    assert preview.audience == 3
+    assert dict(preview.suppressed) == {"muted": 1}
+    assert dict(preview.queued) == {"simulated": 2}
+    publisher.PublishPost(Post(post_id=post_id, author_id=author, content="Hello"))
+    ledger = hark_pb2.GetLedgerRequest(post_id=post_id)
+    wait_until(lambda: operations.GetLedger(ledger).channels["simulated"].delivered == 2, 20)
+
+    def rate_when_nothing_waits() -> float:
+        now = operations.GetCapacity(hark_pb2.GetCapacityRequest())
+        return 0.0 if now.backlog else float(now.deliveries_per_second)
+
+    before = wait_until(rate_when_nothing_waits, 20)
+    estimate_s = publisher.PreviewPost(asked).estimate.ToNanoseconds() / 1e9
+    assert 2 / before <= estimate_s + 1e-6
+    assert estimate_s - 1e-6 <= 2 / rate_when_nothing_waits()
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "code", "sentence"),
+    [
+        ("RetractPost", hark_pb2.RetractPostRequest(post_id="nothing"), "NOT_FOUND",
+         "post_id 'nothing': there is no such post"),
+        ("RetractPost", hark_pb2.RetractPostRequest(), "INVALID_ARGUMENT",
+         "post_id: is 0 bytes long; must be 1 to 128 bytes of UTF-8"),
+        ("PreviewPost", hark_pb2.PreviewPostRequest(author_id="nobody"), "NOT_FOUND",
+         "author_id 'nobody': unknown"),
+        ("PreviewPost", hark_pb2.PreviewPostRequest(), "INVALID_ARGUMENT",
+         "author_id: is 0 bytes long; must be 1 to 128 bytes of UTF-8"),
+    ],
+)  # fmt: skip
+def test_nothing_is_taken_back_or_looked_ahead_to_for_nobody(
+    publisher: Any, method: str, request_: Any, code: str, sentence: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as refusal:
+        getattr(publisher, method)(request_)
+    assert (refusal.value.code().name, refusal.value.details()) == (code, sentence)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.errors import InvalidArgument
-from gateway.values import PostIds, duration, microseconds, timestamp
+from gateway.values import PostIds, duration, microseconds, time_for, timestamp
 
 
 class StoppedClock:
@@ -60,3 +60,9 @@ def test_durations_are_exact_to_the_millisecond() -> None:
         (0, 1_000_000),
         (3, 0),
     ]
+
+
+def test_nobody_knows_how_long_it_takes_while_nothing_is_delivered() -> None:
+    assert time_for(6, 0.0) is None
+    assert time_for(0, 0.0) == duration(0)
+    assert time_for(6, 4.0) == duration(1.5)
