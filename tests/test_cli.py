@@ -180,8 +180,11 @@ def test_an_inbox_is_read_page_by_page(
     assert newest["attempts"] == 1
     assert newest["created_at"].endswith("Z")
     lines = say("inbox", "reader", "--size", "2").splitlines()
-    assert lines[0].split() == ["created", "status", "attempts", "notification"]
-    assert lines[1].split(maxsplit=3)[1:] == ["delivered", "1", "New post from writer: post 2"]
+    assert lines[0].split() == ["id", "created", "status", "attempts", "read", "notification"]
+    cells = lines[1].split(maxsplit=5)
+    assert [cells[0], *cells[2:]] == [
+        newest["id"], "delivered", "1", "no", "New post from writer: post 2",
+    ]  # fmt: skip
     assert lines[3] == "3 unread"
     hint = lines[4].removeprefix("older ones: hark ").split()
     assert "post 0" in say(*hint)
@@ -199,6 +202,49 @@ def test_a_terminal_is_not_obeyed(say: Say, new_id: str) -> None:
     say("follow", "curious", "crafty")
     say("publish", "crafty", "a\x1b[2Jb\nc\u202e", "--id", new_id)
     assert r"a\x1b[2Jb\nc\u202e" in say("inbox", "curious")
+
+
+def test_notifications_are_marked_as_read(say: Say, ask: Callable[..., Any]) -> None:
+    say("follow", "marker", "marked")
+    for number in range(4):
+        say("publish", "marked", f"post {number}", "--id", f"marked-{number}")
+    every = ask("inbox", "marker")["notifications"]
+    assert say("read", "marker", every[0]["id"]) == "3 unread\n"
+    assert ask("read", "marker", f"--up-to={every[2]['cursor']}") == {"unread": 1}
+    assert say("read", "marker", every[3]["id"], "--unread") == "2 unread\n"
+    assert say("inbox", "marker", "--size", "1").splitlines()[1].split()[4] == "yes"
+    lines = say("inbox", "marker", "--unread", "--size", "1").splitlines()
+    assert lines[1].split()[4] == "no"
+    assert lines[1].endswith("post 2")
+    assert lines[2] == "2 unread"
+    hint = lines[3].removeprefix("older ones: hark ").split()
+    assert [one["post_id"] for one in ask(*hint)["notifications"]] == ["marked-0"]
+
+
+def test_a_post_is_taken_back(say: Say, ask: Callable[..., Any], new_id: str) -> None:
+    say("follow", "trusting", "rash")
+    say("publish", "rash", "x", "--id", new_id)
+    wait_until(lambda: ask("inbox", "trusting")["notifications"][0]["status"] == "DELIVERED")
+    hidden = f"{new_id} retracted: 0 had not been sent, 1 had been delivered and are hidden\n"
+    assert say("retract", new_id) == hidden
+    assert ask("retract", new_id) == {"stopped": 0, "hidden": 1}
+    assert say("inbox", "trusting") == "0 unread\n"
+
+
+def test_why_somebody_was_told_or_not(say: Say, ask: Callable[..., Any], new_id: str) -> None:
+    say("publish", "user4", "x", "--id", new_id)
+    wait_until(lambda: ask("explain", new_id, "user7")["deliveries"][0]["status"] == "DELIVERED")
+    told = ask("explain", new_id, "user7")
+    reason = told.pop("reason")
+    delivery = {"channel": "simulated", "status": "DELIVERED", "attempts": 1}
+    delivery |= {"last_error": "", "next_attempt_at": None}
+    assert told == {"in_audience": True, "code": "NOTIFIED", "deliveries": [delivery]}
+    sentence, head, cells = say("explain", new_id, "user7").splitlines()
+    assert sentence == reason
+    assert head.split() == ["channel", "status", "attempts", "next", "attempt", "last", "error"]
+    assert cells.split() == ["simulated", "delivered", "1"]
+    assert say("explain", "no-such-post", "user7") == "There is no post 'no-such-post'.\n"
+    assert ask("explain", new_id, "user1")["code"] == "NEVER_FOLLOWED"
 
 
 def test_a_ledger_accounts_for_everybody(say: Say, ask: Callable[..., Any], new_id: str) -> None:
@@ -222,6 +268,41 @@ def test_workers_are_shown_and_changed(say: Say, ask: Callable[..., Any]) -> Non
     assert lines[:2] == ["1 worker", "0 notifications waiting"]
     assert lines[2].endswith(" deliveries a second over the last minute")
     assert lines[3] == "posts are taken"
+
+
+def test_dead_letters_are_listed_and_get_another_try(farm: StartFarm) -> None:
+    flags = ("--simulated-failure-rate", "1", "--max-attempts", "1", "--workers", "1")
+    address = farm(*flags).grpc_address
+
+    def say(*arguments: str) -> str:
+        done = call("--grpc", address, *arguments)
+        assert (done.status, done.err) == (0, ""), done
+        return done.out
+
+    def listed() -> list[Any]:
+        groups: list[Any] = json.loads(say("dead", "list", "--json"))["groups"]
+        return groups
+
+    assert say("dead", "list") == "no dead letters\n"
+    say("publish", "user4", "x", "--id", "p")
+    wait_until(lambda: [one["count"] for one in listed()] == [3])
+    (group,) = listed()
+    assert (group["channel"], group["error"]) == ("simulated", "simulated failure")
+    assert (sorted(group["sample_user_ids"]), group["sample_post_ids"]) == (
+        ["user2", "user5", "user7"],
+        ["p"],
+    )
+    head, cells = say("dead", "list").splitlines()
+    assert head.split() == ["group", "channel", "dead", "last", "error", "posts,", "for", "example"]
+    words = [group["id"], "simulated", "3", group["last_at"], "simulated", "failure", "p"]
+    assert cells.split() == words
+    say("unfollow", "user7", "user4")
+    assert say("dead", "replay", group["id"], "--dry-run") == (
+        "2 dead letters would get another try; left dead: 1 unfollowed\n"
+        f"to do it: hark dead replay {group['id']}\n"
+    )
+    replayed = json.loads(say("dead", "replay", group["id"], "--json"))
+    assert replayed == {"replayed": 2, "skipped": {"unfollowed": 1}, "dry_run": False}
 
 
 # Importing
@@ -337,6 +418,13 @@ def test_refusals_are_one_line_and_a_document(hark: FarmProcess) -> None:
         (("unfollow", "a" * 129, "a"), "follower_id: is 129 bytes long"),
         (("inbox", "user2", "--size", "101"), "page_size 101: must be from 1 to 100"),
         (("inbox", "user2", "--after", "x"), "after: was not given out here"),
+        (("read", "user2", "--up-to", "x"), "up_to: was not given out here"),
+        (("read", "nobody", "x"), "user_id 'nobody': nobody here has this id"),
+        (("retract", "no-such-post"), "post_id 'no-such-post': there is no such post"),
+        (("explain", "p", ""), "user_id: is 0 bytes long"),
+        (("dead", "list", "--size", "101"), "page_size 101: must be from 1 to 100"),
+        (("dead", "list", "--after=x"), "page_token: was not given out here"),
+        (("dead", "replay", "9.9"), "group_id '9.9': there is no such group of dead letters"),
         (("workers", "65"), "workers 65: must be from 1 to 64"),
     ],
 )
@@ -356,6 +444,11 @@ def test_what_hark_refuses_is_told(
         ((), "the following arguments are required: COMMAND"),
         (("explode",), "invalid choice: 'explode'"),
         (("publish", "user1"), "the following arguments are required: TEXT"),
+        (("dead",), "the following arguments are required: COMMAND"),
+        (("dead", "replay"), "the following arguments are required: GROUP"),
+        (("read", "user2"), "say what to mark: ID ..., or --up-to CURSOR"),
+        (("read", "user2", "--unread"), "say what to mark: ID ..., or --up-to CURSOR"),
+        (("read", "a", "b", "--up-to", "c", "--unread"), "--unread: not allowed with argument"),
         (("workers", "many"), "'many' is not a whole number from 0"),
         (("workers", "-1"), "'-1' is not a whole number from 0"),
         (("inbox", "a", "--size", "4294967296"), "'4294967296' is not a whole number"),
@@ -399,7 +492,10 @@ def test_the_address_is_a_flag_before_or_behind_the_command(hark: FarmProcess) -
 def test_help_has_an_example_of_each_command() -> None:
     whole = run("--help")
     assert whole.status == 0
-    for command in ("publish", "follow", "unfollow", "import", "inbox", "ledger", "workers"):
+    for command in (
+        "publish", "retract", "follow", "unfollow", "import", "inbox", "read", "ledger", "explain",
+        "dead", "workers",
+    ):  # fmt: skip
         assert f"    {command} " in whole.out
         assert f"example:\n  hark {command} " in call(command, "--help").out
 

@@ -16,8 +16,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from farm import __version__, config
-from farm.cli import checking, commands, importing
-from farm.cli.answers import Answer, Failed, address
+from farm.cli import checking, commands, importing, letters
+from farm.cli.answers import AddCommand, Answer, Failed, address
 from farm.errors import HarkError
 
 INTERRUPTED = 130
@@ -27,6 +27,7 @@ examples:
   hark publish user1 'Hello world!'
   hark inbox user2
   hark ledger POST
+  hark explain POST user2
   hark check --data-dir /var/lib/hark
 
 Each command has a --help of its own. --grpc and --json stand before or behind the command. With
@@ -75,7 +76,18 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"hark {__version__}")
     _add_common(made, json=False, grpc=config.grpc_address())
-    verbs = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add = _adder(made)
+    commands.add_to(add)
+    about_dead_letters = "list dead letters, or give them another try"
+    letters.add_to(_adder(add("dead", letters.listed, about_dead_letters, "hark dead list")))
+    importing.add_to(add)
+    checking.add_to(add)
+    return made
+
+
+def _adder(to: argparse.ArgumentParser) -> AddCommand:
+    """What adds commands to the tool, or to a command that has commands of its own."""
+    verbs = to.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(
         name: str, command: Callable[[argparse.Namespace], Answer], text: str, example: str
@@ -93,10 +105,7 @@ def parser() -> argparse.ArgumentParser:
         verb.set_defaults(command=command)
         return verb
 
-    commands.add_to(add)
-    importing.add_to(add)
-    checking.add_to(add)
-    return made
+    return add
 
 
 def _add_common(to: argparse.ArgumentParser, *, json: object, grpc: object) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from farm.clock import rfc3339
+from gateway.pb.hark.v1 import hark_pb2
 
 
 class Answer(NamedTuple):
@@ -65,6 +70,20 @@ def seconds(value: float) -> str:
     if value < 120:
         return f"{value:.1f} s"
     return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def time_of(stamp: Timestamp) -> str:
+    """A time as people and scripts read it."""
+    return rfc3339(stamp.seconds * 1_000_000 + stamp.nanos // 1000)
+
+
+def status_of(one: hark_pb2.Notification | hark_pb2.DeliveryStep) -> str:
+    return hark_pb2.NotificationStatus.Name(one.status).removeprefix("NOTIFICATION_STATUS_")
+
+
+def reasons(numbers: Mapping[str, int]) -> str:
+    """`2 muted, 1 unfollowed`."""
+    return ", ".join(f"{number:,} {reason}" for reason, number in sorted(numbers.items()))
 
 
 def whole_number(text: str) -> int:

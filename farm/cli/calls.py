@@ -63,15 +63,17 @@ class Hark:
                 "say with --grpc ADDR where it is",
             )
 
-    def call(self, method: str, request: Message, response: type[Response]) -> Response:
+    def call(
+        self, method: str, request: Message, response: type[Response], *, within_s: float = CALL_S
+    ) -> Response:
         """One request, one response; `method` is `Service/Method` of `hark.proto`."""
         made = self._channel.unary_unary(
             f"/{_PACKAGE}.{method}",
             request_serializer=type(request).SerializeToString,
             response_deserializer=response.FromString,
         )
-        with _told():
-            answer: Response = made(request, timeout=CALL_S)
+        with _told(within_s):
+            answer: Response = made(request, timeout=within_s)
             return answer
 
     def stream(
@@ -83,13 +85,13 @@ class Hark:
             request_serializer=lambda request: request.SerializeToString(),
             response_deserializer=response.FromString,
         )
-        with _told():
+        with _told(STREAM_S):
             answer: Response = made(requests, timeout=STREAM_S)
             return answer
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _told(within_s: float) -> Iterator[None]:
     """What gRPC raises as what is told to people: the server's own sentence, where it has one."""
     try:
         yield
@@ -97,5 +99,5 @@ def _told() -> Iterator[None]:
         code: grpc.StatusCode = error.code()
         message = error.details() or code.value[1]
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            message = f"no answer within {CALL_S:g} s; whether it took effect is unknown"
+            message = f"no answer within {within_s:g} s; whether it took effect is unknown"
         raise Failed(code.name, printable(message)) from None

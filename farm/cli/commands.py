@@ -6,22 +6,27 @@ import shlex
 import sys
 from argparse import Namespace
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from farm.cli.answers import (
     AddCommand,
     Answer,
     Failed,
     count,
     printable,
+    reasons,
     seconds,
+    status_of,
     table,
+    time_of,
     whole_number,
     words,
 )
 from farm.cli.calls import Hark
-from farm.clock import rfc3339
-from farm.limits import CONTENT_BYTES_MAX, INBOX_PAGE_DEFAULT, INBOX_PAGE_MAX
+from farm.limits import (
+    CONTENT_BYTES_MAX,
+    INBOX_PAGE_DEFAULT,
+    INBOX_PAGE_MAX,
+    MARKS_PER_CALL_MAX,
+)
 from gateway.pb.hark.v1 import hark_pb2
 
 STANDARD_INPUT = "-"
@@ -39,6 +44,8 @@ def add_to(add: AddCommand) -> None:
         default="",
         help="of the post; the same again is published once (default: one is made)",
     )
+    verb = add("retract", retract, "take back a post for ever", "hark retract p1")
+    verb.add_argument("post", metavar="POST", type=words, help="its id")
     verb = add("follow", follow, "let somebody follow an author", "hark follow user2 user1")
     verb.add_argument("user", metavar="USER", type=words, help="who follows")
     verb.add_argument("author", metavar="AUTHOR", type=words, help="who is followed")
@@ -59,8 +66,34 @@ def add_to(add: AddCommand) -> None:
     verb.add_argument(
         "--after", metavar="CURSOR", type=words, default="", help="only those older than this one"
     )
+    verb.add_argument("--unread", action="store_true", help="only those that are not read")
+    verb = add(
+        "read", read, "mark a person's notifications as read or unread", "hark read user2 1f.3 2a.3"
+    )
+    verb.add_argument("user", metavar="USER", type=words)
+    verb.add_argument(
+        "ids", metavar="ID", nargs="*", type=words, help=f"at most {MARKS_PER_CALL_MAX:,}"
+    )
+    way = verb.add_mutually_exclusive_group()
+    way.add_argument(
+        "--up-to",
+        metavar="CURSOR",
+        type=words,
+        default="",
+        help="of a notification: mark it and all older ones as read",
+    )
+    way.add_argument("--unread", action="store_true", help="mark the IDs as unread instead")
+    verb.set_defaults(wrong_usage=verb.error)
     verb = add("ledger", ledger, "show what has become of a post", "hark ledger p1")
     verb.add_argument("post", metavar="POST", type=words, help="its id")
+    verb = add(
+        "explain",
+        explain,
+        "say why a person did, or did not, get a notification of a post",
+        "hark explain p1 user2",
+    )
+    verb.add_argument("post", metavar="POST", type=words, help="its id")
+    verb.add_argument("user", metavar="USER", type=words)
     verb = add(
         "workers",
         workers,
@@ -116,12 +149,26 @@ def unfollow(given: Namespace) -> Answer:
     return Answer({"changed": done.changed}, text)
 
 
+def retract(given: Namespace) -> Answer:
+    request = hark_pb2.RetractPostRequest(post_id=given.post)
+    with Hark(given.grpc) as hark:
+        done = hark.call("PublisherService/RetractPost", request, hark_pb2.RetractPostResponse)
+    text = (
+        f"{printable(given.post)} retracted: {done.stopped:,} had not been sent, "
+        f"{done.hidden:,} had been delivered and are hidden"
+    )
+    return Answer({"stopped": done.stopped, "hidden": done.hidden}, text)
+
+
 # Looking
 
 
 def inbox(given: Namespace) -> Answer:
     request = hark_pb2.ListNotificationsRequest(
-        user_id=given.user, page_size=given.size, after=given.after
+        user_id=given.user,
+        page_size=given.size,
+        after=given.after,
+        unread_only=given.unread,
     )
     with Hark(given.grpc) as hark:
         page = hark.call(
@@ -134,9 +181,9 @@ def inbox(given: Namespace) -> Answer:
                 "post_id": one.post_id,
                 "author_id": one.author_id,
                 "content": one.content,
-                "created_at": _time(one.created_at),
+                "created_at": time_of(one.created_at),
                 "read": one.read,
-                "status": _status(one),
+                "status": status_of(one),
                 "attempts": one.attempts,
                 "cursor": one.cursor,
             }
@@ -146,24 +193,35 @@ def inbox(given: Namespace) -> Answer:
         "unread": page.unread,
     }
     rows = [
-        (_time(one.created_at), _status(one).lower(), str(one.attempts), printable(one.content))
+        (
+            one.id,
+            time_of(one.created_at),
+            status_of(one).lower(),
+            str(one.attempts),
+            "yes" if one.read else "no",
+            printable(one.content),
+        )
         for one in page.notifications
     ]
-    head = ("created", "status", "attempts", "notification")
-    lines = [table(head, rows, right=(2,))] if rows else []
+    head = ("id", "created", "status", "attempts", "read", "notification")
+    lines = [table(head, rows, right=(3,))] if rows else []
     lines.append(f"{page.unread:,} unread")
     if page.next_cursor:
         # A cursor may begin with a hyphen.
-        lines.append(f"older ones: hark inbox {shlex.quote(given.user)} --after={page.next_cursor}")
+        which = f"{shlex.quote(given.user)}{' --unread' if given.unread else ''}"
+        lines.append(f"older ones: hark inbox {which} --after={page.next_cursor}")
     return Answer(document, "\n".join(lines))
 
 
-def _status(one: hark_pb2.Notification) -> str:
-    return hark_pb2.NotificationStatus.Name(one.status).removeprefix("NOTIFICATION_STATUS_")
-
-
-def _time(stamp: Timestamp) -> str:
-    return rfc3339(stamp.seconds * 1_000_000 + stamp.nanos // 1000)
+def read(given: Namespace) -> Answer:
+    if not given.ids and not given.up_to:
+        given.wrong_usage("say what to mark: ID ..., or --up-to CURSOR")
+    request = hark_pb2.MarkReadRequest(
+        user_id=given.user, notification_ids=given.ids, up_to=given.up_to, unread=given.unread
+    )
+    with Hark(given.grpc) as hark:
+        done = hark.call("InboxService/MarkRead", request, hark_pb2.MarkReadResponse)
+    return Answer({"unread": done.unread}, f"{done.unread:,} unread")
 
 
 def ledger(given: Namespace) -> Answer:
@@ -189,11 +247,51 @@ def ledger(given: Namespace) -> Answer:
     if rows:
         lines.append(table(("channel", *_STATES), rows, right=range(1, 1 + len(_STATES))))
     for name, states in channels.items():
-        reasons = ", ".join(f"{n:,} {reason}" for reason, n in sorted(states["suppressed"].items()))
-        if reasons:
-            lines.append(f"suppressed on {name}: {reasons}")
+        if states["suppressed"]:
+            lines.append(f"suppressed on {name}: {reasons(states['suppressed'])}")
     document = {"post_id": found.post_id, "audience": found.audience, "channels": channels}
     return Answer(document, "\n".join(lines))
+
+
+def explain(given: Namespace) -> Answer:
+    request = hark_pb2.ExplainRequest(post_id=given.post, user_id=given.user)
+    with Hark(given.grpc) as hark:
+        found = hark.call("OperationsService/Explain", request, hark_pb2.ExplainResponse)
+    document = {
+        "in_audience": found.in_audience,
+        "code": hark_pb2.ExplainCode.Name(found.code).removeprefix("EXPLAIN_CODE_"),
+        "reason": found.reason,
+        "deliveries": [
+            {
+                "channel": step.channel,
+                "status": status_of(step),
+                "attempts": step.attempts,
+                "last_error": step.last_error,
+                "next_attempt_at": _next_attempt(step),
+            }
+            for step in found.deliveries
+        ],
+    }
+    rows = [
+        (
+            step.channel,
+            status_of(step).lower(),
+            str(step.attempts),
+            _next_attempt(step) or "",
+            printable(step.last_error),
+        )
+        for step in found.deliveries
+    ]
+    head = ("channel", "status", "attempts", "next attempt", "last error")
+    lines = [printable(found.reason), *([table(head, rows, right=(2,))] if rows else [])]
+    return Answer(document, "\n".join(lines))
+
+
+def _next_attempt(step: hark_pb2.DeliveryStep) -> str | None:
+    return time_of(step.next_attempt_at) if step.HasField("next_attempt_at") else None
+
+
+# Running it
 
 
 def workers(given: Namespace) -> Answer:
