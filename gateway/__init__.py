@@ -15,6 +15,9 @@ web.py           the HTTP process: its start, its life and its end
 site.py          which path answers what, and from whom a browser may ask
 graphql_http.py  GraphQL over HTTP: what a request asks, and the answer
 schema.py        what can be asked; schema.graphql is the same as text
+mutations.py     what can be changed
+context.py       what resolvers ask
+query_limits.py  how large a question may be
 nodes.py         the types of the answers
 exposition.py    every metric, from the three places that know them
 pages.py         GraphiQL, from the files in graphiql/

@@ -17,12 +17,20 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
-from gateway.refusals import HttpRefusal, Incidents, encoded, graphql_error
-from gateway.schema import Context, Schema
+from gateway.context import Context
+from gateway.refusals import (
+    JSON,
+    HttpRefusal,
+    Incidents,
+    encoded,
+    graphql_error,
+    graphql_media_type,
+    graphql_refusal,
+)
+from gateway.schema import Schema
 
-JSON = "application/json"
-GRAPHQL_JSON = "application/graphql-response+json"
 ARGUMENTS_MAX = 10
+BATCH_MAX = 10
 
 _ALLOWED: dict[str, tuple[OperationType, ...]] = {
     "GET": (OperationType.QUERY,),
@@ -38,6 +46,13 @@ class Question(NamedTuple):
     operation: str | None
 
 
+class Answer(NamedTuple):
+    """What is told of one operation, and whether any of it was run."""
+
+    body: dict[str, Any]
+    run: bool
+
+
 class GraphQL:
     """Answers questions with the schema."""
 
@@ -48,22 +63,39 @@ class GraphQL:
 
     async def answer(self, request: Request) -> HTTPResponse:
         """Raises `HttpRefusal` where the request is no question."""
-        question = from_body(request) if request.method == "POST" else from_url(request)
+        asked = from_body(request) if request.method == "POST" else from_url(request)
+        if isinstance(asked, list):
+            body: Any = [await self._one_of_many(question) for question in asked]
+            status = 200
+        else:
+            body, run = await self._run(asked, request.method)
+            # Whoever asks for the newer media type reads the status; older clients expect 200.
+            status = 200 if run or graphql_media_type(request) == JSON else 400
+        return HTTPResponse(encoded(body), status=status, content_type=graphql_media_type(request))
+
+    async def _one_of_many(self, question: Question) -> dict[str, Any]:
+        """In turn, so that each sees what those before it changed; a bad one spoils no other."""
+        try:
+            return (await self._run(question, "POST")).body
+        except HttpRefusal as refusal:
+            return graphql_refusal(refusal)
+
+    async def _run(self, question: Question, method: str) -> Answer:
         try:
             result = await self._schema.execute(
                 question.query,
                 variable_values=question.variables,
                 operation_name=question.operation,
                 context_value=self._context,
-                allowed_operation_types=_ALLOWED[request.method],
+                allowed_operation_types=_ALLOWED[method],
             )
         except InvalidOperationTypeError as error:
-            _refuse_operation(error, request.method)
+            _refuse_operation(error, method)
         except CannotGetOperationTypeError:
             _invalid("operationName: must name an operation of the query; it has none or several")
-        return self._response(request, result)
+        return self._answer(result)
 
-    def _response(self, request: Request, result: ExecutionResult) -> HTTPResponse:
+    def _answer(self, result: ExecutionResult) -> Answer:
         body: dict[str, Any] = {}
         errors = result.errors or []
         if errors:
@@ -72,16 +104,10 @@ class GraphQL:
         run = result.data is not None or any(error.path for error in errors)
         if run:
             body["data"] = result.data
-        # Whoever asks for the newer media type reads the status; older clients expect 200.
-        newer = GRAPHQL_JSON in request.headers.get("accept", "")
-        return HTTPResponse(
-            encoded(body),
-            status=200 if run or not newer else 400,
-            content_type=GRAPHQL_JSON if newer else JSON,
-        )
+        return Answer(body, run)
 
 
-def from_body(request: Request) -> Question:
+def from_body(request: Request) -> Question | list[Question]:
     media_type, _, parameters = request.headers.get("content-type", "").partition(";")
     charset = parameters.strip().lower().partition("charset=")[2].strip('"')
     if media_type.strip().lower() != JSON or charset not in ("", "utf-8", "utf8"):
@@ -89,11 +115,11 @@ def from_body(request: Request) -> Question:
             415, "INVALID_ARGUMENT", f"Content-Type: must be {JSON}, in UTF-8", {"Accept": JSON}
         )
     body = _json("the body", request.body)
-    if isinstance(body, list):
-        _invalid("the body: is a batch; send each operation in a request of its own")
-    if not isinstance(body, dict):
-        _invalid("the body: must be a JSON object with a query")
-    return _question(body.get("query"), body.get("variables"), body.get("operationName"))
+    if not isinstance(body, list):
+        return _question(body)
+    if not 1 <= len(body) <= BATCH_MAX:
+        _invalid(f"the body: is a batch of {len(body):,}; must be from 1 to {BATCH_MAX} operations")
+    return [_question(one) for one in body]
 
 
 def from_url(request: Request) -> Question:
@@ -101,23 +127,26 @@ def from_url(request: Request) -> Question:
         given = parse_qs(request.query_string, errors="strict", max_num_fields=ARGUMENTS_MAX)
     except ValueError:
         _invalid("the URL: must hold UTF-8 and no more than the query and what belongs to it")
-    arguments = {name: values[0] for name, values in given.items()}
-    variables = arguments.get("variables")
-    return _question(
-        arguments.get("query"),
-        _json("variables", variables.encode()) if variables else None,
-        arguments.get("operationName"),
-    )
+    arguments: dict[str, Any] = {name: values[0] for name, values in given.items()}
+    for name in ("variables", "extensions"):
+        if text := arguments.pop(name, ""):
+            arguments[name] = _json(name, text.encode())
+    return _question(arguments)
 
 
-def _question(query: Any, variables: Any, operation: Any) -> Question:
+def _question(asked: Any) -> Question:
+    """Raises `HttpRefusal` where a part of it is of another kind than it must be."""
+    if not isinstance(asked, dict):
+        _invalid("the body: must be a JSON object with a query")
+    query, operation = asked.get("query"), asked.get("operationName")
     if not isinstance(query, str) or not query.strip():
         _invalid("query: must be the text of a GraphQL document")
-    if variables is not None and not isinstance(variables, dict):
-        _invalid("variables: must be a JSON object")
+    for name in ("variables", "extensions"):
+        if not isinstance(asked.get(name), dict | None):
+            _invalid(f"{name}: must be a JSON object")
     if operation is not None and not isinstance(operation, str):
         _invalid("operationName: must be text")
-    return Question(query, variables, operation or None)
+    return Question(query, asked.get("variables"), operation or None)
 
 
 def _json(what: str, text: bytes) -> Any:

@@ -191,6 +191,13 @@ class Suppression:
     count: int
 
 
+def suppressions(by_reason: dict[str, int]) -> list[Suppression]:
+    return [
+        Suppression(reason=reason, count=min(count, INT_MAX))
+        for reason, count in sorted(by_reason.items())
+    ]
+
+
 @strawberry.type
 class ChannelLedger:
     channel: str
@@ -211,10 +218,7 @@ class ChannelLedger:
             delivered=row.delivered,
             dead=row.dead,
             retracted=row.retracted,
-            suppressed=[
-                Suppression(reason=reason, count=count)
-                for reason, count in sorted(row.suppressed.items())
-            ],
+            suppressed=suppressions(row.suppressed),
             unaccounted=row.unaccounted,
         )
 
@@ -239,6 +243,76 @@ class Post:
             retracted=row.retracted,
             audience=row.audience,
             ledger=[ChannelLedger.of(channel) for channel in row.ledger],
+        )
+
+
+@strawberry.enum
+class ExplainCode(enum.Enum):
+    NOTIFIED = "NOTIFIED"
+    NEVER_FOLLOWED = "NEVER_FOLLOWED"
+    FOLLOWED_LATER = "FOLLOWED_LATER"
+    UNFOLLOWED = "UNFOLLOWED"
+    MUTED = "MUTED"
+    RETRACTED = "RETRACTED"
+    POST_UNKNOWN = "POST_UNKNOWN"
+    POST_EXPIRED = "POST_EXPIRED"
+    USER_UNKNOWN = "USER_UNKNOWN"
+
+
+@strawberry.type
+class Explanation:
+    in_audience: bool
+    code: ExplainCode
+    reason: str
+    deliveries: list[Delivery]
+
+    @staticmethod
+    def of(row: wire.Explanation) -> Explanation:
+        return Explanation(
+            in_audience=row.in_audience,
+            code=ExplainCode(row.code),
+            reason=row.reason,
+            deliveries=[Delivery.of(delivery) for delivery in row.deliveries],
+        )
+
+
+@strawberry.type
+class DeadLetterGroup:
+    id: strawberry.ID
+    channel: str
+    error: str
+    count: Long
+    first_at: DateTime
+    last_at: DateTime
+    sample_user_ids: list[strawberry.ID]
+    sample_post_ids: list[strawberry.ID]
+
+    @staticmethod
+    def of(row: wire.DeadLetterGroup) -> DeadLetterGroup:
+        return DeadLetterGroup(
+            id=strawberry.ID(row.id),
+            channel=row.channel,
+            error=row.error,
+            count=Long(row.dead),
+            first_at=DateTime(row.first_us),
+            last_at=DateTime(row.last_us),
+            sample_user_ids=[strawberry.ID(user_id) for user_id in row.sample_user_ids],
+            sample_post_ids=[strawberry.ID(post_id) for post_id in row.sample_post_ids],
+        )
+
+
+@strawberry.type
+class DeadLetterConnection:
+    groups: list[DeadLetterGroup]
+    page_info: PageInfo
+
+    @staticmethod
+    def of(page: wire.DeadLetters) -> DeadLetterConnection:
+        return DeadLetterConnection(
+            groups=[DeadLetterGroup.of(group) for group in page.groups],
+            page_info=PageInfo(
+                has_next_page=bool(page.next_token), end_cursor=page.next_token or None
+            ),
         )
 
 

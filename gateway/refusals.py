@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from graphql import GraphQLError
 from sanic import Request
-from sanic.exceptions import PayloadTooLarge, SanicException
+from sanic.exceptions import InvalidHeader, PayloadTooLarge, SanicException
 from sanic.handlers import ErrorHandler
 from sanic.http import Http
 from sanic.response import HTTPResponse
@@ -22,8 +23,13 @@ from sanic.response import HTTPResponse
 from farm.errors import Corrupt, HarkError, Internal
 
 GRAPHQL_PATHS = ("/graphql", "/query")
+JSON = "application/json"
+GRAPHQL_JSON = "application/graphql-response+json"
 MESSAGE_CHARACTERS_MAX = 500  # of what echoes a query
 THROWN_AWAY_BYTES_MAX = 32 * 1024 * 1024
+
+_FIELD = re.compile(r"^[a-z]+(?:_[a-z]+)+(?=[ :])")
+_SECOND_WORD = re.compile(r"_([a-z])")
 
 # What HTTP itself refuses, as (code, sentence).
 _BY_STATUS = {
@@ -80,19 +86,19 @@ class JsonErrors(ErrorHandler):
     def default(self, request: Request, exception: Exception) -> HTTPResponse:
         match exception:
             case HttpRefusal():
-                return refused(request.path, exception)
+                return refused(request, exception)
             case HarkError() if not isinstance(exception, Internal | Corrupt):
                 status, code, message = exception.http_status, exception.name, exception.message
-                return refused(request.path, HttpRefusal(status, code, message))
+                return refused(request, HttpRefusal(status, code, message))
             case SanicException(status_code=status) if status in _BY_STATUS:
                 if isinstance(exception, PayloadTooLarge):
                     _take_the_rest(request)
                 code, message = _BY_STATUS[status]
                 headers = {name: str(value) for name, value in exception.headers.items()}
-                return refused(request.path, HttpRefusal(status, code, message, headers))
+                return refused(request, HttpRefusal(status, code, message, headers))
             case _:
                 sentence = self._incidents.report(exception)
-                return refused(request.path, HttpRefusal(500, "INTERNAL", sentence))
+                return refused(request, HttpRefusal(500, "INTERNAL", sentence))
 
 
 def _take_the_rest(request: Request) -> None:
@@ -107,19 +113,36 @@ def _take_the_rest(request: Request) -> None:
         request.stream.protocol.request_max_size = THROWN_AWAY_BYTES_MAX
 
 
-def refused(path: str, refusal: HttpRefusal) -> HTTPResponse:
+def refused(request: Request, refusal: HttpRefusal) -> HTTPResponse:
     """The answer; GraphQL clients find it where they look for errors."""
-    if path in GRAPHQL_PATHS:
-        error = {"message": refusal.message, "extensions": {"code": refusal.code}}
-        body: dict[str, Any] = {"errors": [error]}
+    body: dict[str, Any]
+    if request.path in GRAPHQL_PATHS:
+        body, media_type = graphql_refusal(refusal), graphql_media_type(request)
     else:
-        body = {"error": {"code": refusal.code, "message": refusal.message}}
+        body, media_type = {"error": {"code": refusal.code, "message": refusal.message}}, JSON
     return HTTPResponse(
-        encoded(body),
-        status=refusal.status,
-        headers=dict(refusal.headers),
-        content_type="application/json",
+        encoded(body), status=refusal.status, headers=dict(refusal.headers), content_type=media_type
     )
+
+
+def graphql_refusal(refusal: HttpRefusal) -> dict[str, Any]:
+    return {"errors": [{"message": refusal.message, "extensions": {"code": refusal.code}}]}
+
+
+def graphql_media_type(request: Request) -> str:
+    """The newer one for who names it and does not like JSON better.
+
+    Who takes anything gets JSON: the newer one has statuses that older clients do not expect. So
+    does who takes neither; they can still read that their question was understood.
+    """
+    try:
+        newer = request.accept.match(GRAPHQL_JSON, accept_wildcards=False).header
+        older = request.accept.match(JSON).header
+    except InvalidHeader:
+        return JSON
+    if newer is None or newer.q == 0 or (older is not None and older.q > newer.q):
+        return JSON
+    return GRAPHQL_JSON
 
 
 def encoded(value: Any) -> bytes:
@@ -130,6 +153,11 @@ def encoded(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
+def _named(message: str) -> str:
+    """With the field that it begins with named as GraphQL does: the store knows one name of it."""
+    return _FIELD.sub(lambda field: _SECOND_WORD.sub(lambda at: at[1].upper(), field[0]), message)
+
+
 def graphql_error(error: GraphQLError, incidents: Incidents) -> dict[str, Any]:
     """An error inside an answer of GraphQL's, with the name of its gRPC code."""
     cause: BaseException | None = error
@@ -138,7 +166,7 @@ def graphql_error(error: GraphQLError, incidents: Incidents) -> dict[str, Any]:
     if cause is None:
         code, message, retry_after_ms = "INVALID_ARGUMENT", error.message, 0
     elif isinstance(cause, HarkError) and not isinstance(cause, Internal | Corrupt):
-        code, message, retry_after_ms = cause.name, cause.message, cause.retry_after_ms
+        code, message, retry_after_ms = cause.name, _named(cause.message), cause.retry_after_ms
     else:
         code = cause.name if isinstance(cause, HarkError) else "INTERNAL"
         message, retry_after_ms = incidents.report(cause), 0

@@ -7,26 +7,33 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import strawberry
 from graphql import GraphQLError, OperationDefinitionNode
 from strawberry import UNSET
 from strawberry.extensions import (
     DisableIntrospection,
-    MaxTokensLimiter,
     ParserCache,
     SchemaExtension,
     ValidationCache,
 )
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types import ExecutionContext, Info
+from strawberry.types import ExecutionContext
 
-from farm.client import FarmClient, StoreClient
-from farm.limits import INBOX_PAGE_DEFAULT, INBOX_PAGE_MAX
+from farm.limits import (
+    DEAD_LETTERS_PAGE_DEFAULT,
+    DEAD_LETTERS_PAGE_MAX,
+    INBOX_PAGE_DEFAULT,
+    INBOX_PAGE_MAX,
+)
+from gateway.context import Asked
+from gateway.mutations import Mutation
 from gateway.nodes import (
     SCALARS,
     Capacity,
+    DeadLetterConnection,
+    Explanation,
     Long,
     Metrics,
     Notification,
@@ -37,22 +44,12 @@ from gateway.nodes import (
     checked_id,
     page_size,
 )
+from gateway.query_limits import QueryLimits
 
-TOKENS_MAX = 2_000  # of a document; parsing 100,000 aliases would take seconds
 DOCUMENTS_CACHED_MAX = 256
 DELIVERED_MAX = 100
 PEOPLE_PAGE_DEFAULT = 100
 PEOPLE_PAGE_MAX = 100
-
-
-class Context(NamedTuple):
-    """What resolvers ask."""
-
-    store: StoreClient
-    farm: FarmClient
-
-
-Asked = Info[Context, None]
 
 
 @strawberry.type
@@ -133,6 +130,21 @@ class Query:
             return None
         return User(id=strawberry.ID(row.id), unread=row.unread)
 
+    @strawberry.field(  # type: ignore[untyped-decorator]
+        description="Why a person did, or did not, get a notification of a post."
+    )
+    async def explain(
+        self, info: Asked, post_id: strawberry.ID, user_id: strawberry.ID
+    ) -> Explanation | None:
+        return Explanation.of(await info.context.store.explain(post_id, user_id))
+
+    @strawberry.field
+    async def dead_letters(
+        self, info: Asked, first: int | None = DEAD_LETTERS_PAGE_DEFAULT, after: str | None = UNSET
+    ) -> DeadLetterConnection | None:
+        size = page_size(first, default=DEAD_LETTERS_PAGE_DEFAULT, most=DEAD_LETTERS_PAGE_MAX)
+        return DeadLetterConnection.of(await info.context.store.dead_letters(size, after or ""))
+
     @strawberry.field
     async def capacity(self, info: Asked) -> Capacity | None:
         return Capacity.of(
@@ -166,14 +178,17 @@ class Schema(strawberry.Schema):
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
     ) -> None:
-        pass
+        if self.config.disable_field_suggestions:
+            for error in errors:
+                # Strawberry takes them from fields, not from arguments, types and directives.
+                error.message = error.message.partition(" Did you mean ")[0]
 
 
 def make_schema(*, introspection: bool) -> Schema:
     """The schema; without introspection it tells nobody what it has, nor suggests it."""
     extensions: list[Any] = [
         NamedOperation,
-        lambda: MaxTokensLimiter(TOKENS_MAX),
+        QueryLimits,
         lambda: ParserCache(DOCUMENTS_CACHED_MAX),
         lambda: ValidationCache(DOCUMENTS_CACHED_MAX),
     ]
@@ -181,6 +196,7 @@ def make_schema(*, introspection: bool) -> Schema:
         extensions.append(DisableIntrospection)
     return Schema(
         query=Query,
+        mutation=Mutation,
         extensions=extensions,
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=not introspection),
     )

@@ -11,9 +11,17 @@ from sanic.config import Config
 from sanic.response import BaseHTTPResponse, HTTPResponse
 
 from gateway.exposition import Exposition
-from gateway.graphql_http import JSON, GraphQL
+from gateway.graphql_http import GraphQL
 from gateway.pages import Pages
-from gateway.refusals import GRAPHQL_PATHS, HttpRefusal, Incidents, JsonErrors, encoded, refused
+from gateway.refusals import (
+    GRAPHQL_PATHS,
+    JSON,
+    HttpRefusal,
+    Incidents,
+    JsonErrors,
+    encoded,
+    refused,
+)
 
 BODY_BYTES_MAX = 64 * 1024
 REQUEST_WITHIN_S = 10  # a request that drips in slower is ended
@@ -116,7 +124,7 @@ def _guard(site: Site, allowed: frozenset[str]) -> None:
             return None
         if not _is_friend(origin, request.headers.get("host", ""), allowed):
             message = "pages of this origin may not ask here; --allowed-origin lets them"
-            return refused(request.path, HttpRefusal(403, "PERMISSION_DENIED", message))
+            return refused(request, HttpRefusal(403, "PERMISSION_DENIED", message))
         if request.method == "OPTIONS":
             return HTTPResponse(status=204, headers=_PREFLIGHT)
         return None

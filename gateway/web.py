@@ -11,6 +11,7 @@ import logging
 import signal
 import socket
 import sys
+from random import Random
 
 import uvloop
 from sanic.application.state import ApplicationServerInfo
@@ -24,11 +25,13 @@ from farm.config import Child
 from farm.errors import StartError
 from farm.observe import ProcessMetrics, log, start_logging
 from farm.sockets import Addresses, Sockets, answer_pings
+from gateway.context import Context
 from gateway.exposition import Exposition
 from gateway.graphql_http import GraphQL
 from gateway.refusals import Incidents
-from gateway.schema import Context, make_schema
+from gateway.schema import make_schema
 from gateway.site import Site, make_site
+from gateway.values import PostIds
 
 BACKLOG_CONNECTIONS = 1_024
 DRAIN_S = 4.0  # for requests in flight; the supervisor gives the whole farm ten
@@ -46,13 +49,13 @@ def main() -> None:
         log_level=child.settings.log_level,
     )
     try:
-        uvloop.run(serve(child, clock))
+        uvloop.run(serve(child, clock, Random()))
     except StartError as error:
         log(logging.ERROR, error.message)
         sys.exit(error.exit_status)
 
 
-async def serve(child: Child, clock: Clock) -> None:
+async def serve(child: Child, clock: Clock, chance: Random) -> None:
     """Serves until SIGTERM, then ends what is in flight."""
     stop = _stop_signal()
     settings = child.settings
@@ -65,8 +68,9 @@ async def serve(child: Child, clock: Clock) -> None:
     farm = FarmClient(sockets, addresses)
     incidents = Incidents(child.name)
     schema = make_schema(introspection=not settings.no_introspection)
+    context = Context(store, farm, PostIds(clock, chance))
     site = make_site(
-        GraphQL(schema, Context(store, farm), incidents),
+        GraphQL(schema, context, incidents),
         Exposition(store, farm, clock),
         incidents,
         allowed_origins=settings.allowed_origin,

@@ -1,0 +1,21 @@
+"""What resolvers ask."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from strawberry.types import Info
+
+from farm.client import FarmClient, StoreClient
+from gateway.values import PostIds
+
+
+class Context(NamedTuple):
+    """The same for every question; there are no accounts yet."""
+
+    store: StoreClient
+    farm: FarmClient
+    post_ids: PostIds
+
+
+Asked = Info[Context, None]
