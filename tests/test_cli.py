@@ -303,6 +303,8 @@ def test_dead_letters_are_listed_and_get_another_try(farm: StartFarm) -> None:
     )
     replayed = json.loads(say("dead", "replay", group["id"], "--json"))
     assert replayed == {"replayed": 2, "skipped": {"unfollowed": 1}, "dry_run": False}
+    explain = ("explain", "p", "user2", "--json")
+    wait_until(lambda: json.loads(say(*explain))["deliveries"][0]["attempts"] == 2)
 
 
 # Importing

@@ -122,13 +122,18 @@ def test_all_up_to_one_are_marked_and_single_ones_beside(inbox: Any, reader: str
     assert [one.id for one in unread] == [every[n].id for n in (0, 1, *range(3, 10), 44)]
 
 
-def test_those_of_somebody_else_and_of_nobody_are_left_alone(inbox: Any, reader: str) -> None:
+def test_those_of_somebody_else_and_of_nobody_are_left_alone(
+    inbox: Any, channel: grpc.Channel, reader: str, new_id: NewId
+) -> None:
+    graph: Any = hark_pb2_grpc.SocialGraphServiceStub(channel)
+    publisher: Any = hark_pb2_grpc.PublisherServiceStub(channel)
+    other, author = new_id(), all_of(inbox, reader)[0].author_id
+    graph.Follow(hark_pb2.FollowRequest(follower_id=other, author_id=author))
+    publisher.PublishPost(hark_pb2.PublishPostRequest(author_id=author, content="for both"))
     ids = [one.id for one in all_of(inbox, reader)]
-    others = Mark(user_id="user2", notification_ids=[*ids, "", "no id", "1." + "f" * 5_000])
-    before = all_of(inbox, "user2")
-    inbox.MarkRead(others)
-    assert [one.read for one in all_of(inbox, "user2")] == [one.read for one in before]
-    assert not any(one.read for one in all_of(inbox, reader))
+    odd = ["", "no id", ".", "1.", "-1.-1", "1." + "f" * 5_000]
+    assert inbox.MarkRead(Mark(user_id=other, notification_ids=[*ids, *odd])).unread == 1
+    assert not any(one.read for user in (reader, other) for one in all_of(inbox, user))
 
 
 MARKS: dict[str, tuple[hark_pb2.MarkReadRequest, str, str]] = {
