@@ -18,7 +18,7 @@ from setproctitle import setproctitle
 from farm import wire
 from farm.clock import Clock, SystemClock
 from farm.config import Child, Settings
-from farm.errors import StartError
+from farm.errors import Corrupt, StartError
 from farm.observe import ProcessMetrics, log, start_logging
 from farm.schedule import Backoff, LeaseTerms
 from farm.sockets import Addresses, Sockets, Waiter
@@ -48,10 +48,10 @@ def main() -> int:
     data_dir = Path(settings.data_dir)
     try:
         storage = SqliteStorage.create_or_open(data_dir, chance=chance, now_us=clock.wall_us())
-    except StartError as error:
+        core = Core(storage, clock, chance, rules_of(settings))
+    except (StartError, Corrupt) as error:
         sys.stderr.write(f"hark: {error.message}\n")
         return StartError.exit_status
-    core = Core(storage, clock, chance, rules_of(settings))
     checkpointer = Checkpointer(data_dir)
     sockets = Sockets()
     writer = Writer(core, sockets, Addresses(child.sockets), clock, ProcessMetrics())
