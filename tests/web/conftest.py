@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.farm_process import FarmProcess
 from tests.web.web_process import WebProcess
 
 ALLOWED_ORIGIN = "https://app.example"
@@ -43,3 +44,19 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebProcess]:
     finally:
         one.close()
         print(f"--- {one.log_path}:\n{one.log()}")
+
+
+@pytest.fixture(scope="session")
+def hark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
+    """A farm to change, where one channel delivers at once and the other gives up at once.
+
+    Each test has people of its own.
+    """
+    flags = ("--channel", "inbox", "--channel", "simulated", "--simulated-failure-rate", "1")
+    more = ("--simulated-latency-ms", "0-1", "--max-attempts", "1", "--workers", "1")
+    made = FarmProcess(tmp_path_factory.mktemp("farm"), (*flags, *more, "--no-sample-data"))
+    try:
+        yield made.start()
+    finally:
+        made.kill_tree()
+        print(f"--- the end of {made.log_path}:\n{made.log_tail()}")

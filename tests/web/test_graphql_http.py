@@ -59,6 +59,30 @@ def test_newer_media_type_has_the_status_of_the_answer(web: WebProcess) -> None:
     assert status("{ nothing }", "*/*") == (200, "application/json")
 
 
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        (f"{NEWER};charset=utf-8, application/json;charset=utf-8", NEWER),
+        (f"application/json, {NEWER}", NEWER),
+        (f"application/json;q=0.5, {NEWER};q=0.6", NEWER),
+        (f"application/json, {NEWER};q=0.9", "application/json"),
+        (f"{NEWER};q=0", "application/json"),
+        (f"*/*, {NEWER};q=0.1", "application/json"),
+        ("application/*", "application/json"),
+        ("text/csv", "application/json"),
+        ("nonsense", "application/json"),
+    ],
+)
+def test_the_media_type_is_the_one_liked_best(
+    web: WebProcess, accept: str, media_type: str
+) -> None:
+    """Also of what is refused, here for being no JSON."""
+    for body, status in ((b'{"query":"{ __typename }"}', 200), (b"{", 400)):
+        headers = JSON | {"accept": accept}
+        reply = ask(web.address, "/graphql", method="POST", body=body, headers=headers)
+        assert (reply.status, reply.headers["content-type"]) == (status, media_type)
+
+
 def test_text_of_any_kind_comes_back_as_utf_8(web: WebProcess) -> None:
     query = "query($u: ID!) { getNotifications(userId: $u) { id } }"
     body = json.dumps({"query": query, "variables": {"u": ["好"]}}).encode()

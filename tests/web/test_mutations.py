@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,22 +20,6 @@ INBOX = """query($user: ID!, $unread: Boolean) { inbox(userId: $user, unreadOnly
 LETTERS = """{ deadLetters {
   groups { id channel error count firstAt lastAt sampleUserIds samplePostIds }
   pageInfo { hasNextPage endCursor } } }"""
-
-
-@pytest.fixture(scope="module")
-def hark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
-    """A farm where one channel delivers at once and the other gives up at once.
-
-    Each test has people of its own.
-    """
-    flags = ("--channel", "inbox", "--channel", "simulated", "--simulated-failure-rate", "1")
-    more = ("--simulated-latency-ms", "0-1", "--max-attempts", "1", "--workers", "1")
-    made = FarmProcess(tmp_path_factory.mktemp("farm"), (*flags, *more, "--no-sample-data"))
-    try:
-        yield made.start()
-    finally:
-        made.kill_tree()
-        print(f"--- the end of {made.log_path}:\n{made.log_tail()}")
 
 
 def change(hark: FarmProcess, field: str, shows: str, **arguments: Any) -> Any:

@@ -5,14 +5,25 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.web.conftest import ALLOWED_ORIGIN, StartWeb
+from tests.web.conftest import ALLOWED_ORIGIN
 from tests.web.web_process import JSON, TYPENAME, Reply, WebProcess, ask, run
 
 pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebProcess]:
+    """One that tells nobody what it has."""
+    one = WebProcess(tmp_path_factory.mktemp("closed"), no_introspection=True)
+    try:
+        yield one.wait_serving()
+    finally:
+        one.close()
 
 
 def _error(reply: Reply) -> tuple[str, str]:
@@ -199,8 +210,30 @@ def test_unavailable_store_is_said_so(web: WebProcess) -> None:
     assert answer["data"] is None
 
 
-def test_introspection_can_be_refused(start_web: StartWeb) -> None:
-    web = start_web(no_introspection=True).wait_serving()
-    answer = run(web.address, "{ __schema { queryType { name } } }")
-    assert "introspection" in answer["errors"][0]["message"]
-    assert "Did you mean" not in json.dumps(run(web.address, "{ getMetric }"))
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{ getMetric { totalSent } }",
+        "{ getMetrics { totalSend } }",
+        '{ inbox(userID: "a") { liveCursor } }',
+        "query($u: Strin) { notifications(userId: $u) }",
+        "{ ... on Querry { __typename } }",
+        "{ __typename @skp(if: true) }",
+        '{ user(id: "a") }',
+    ],
+)
+def test_without_introspection_no_name_is_told(closed: WebProcess, query: str) -> None:
+    said = json.dumps(run(closed.address, query))
+    assert "INVALID_ARGUMENT" in said
+    assert "Did you mean" not in said
+
+
+def test_introspection_can_be_refused(closed: WebProcess) -> None:
+    for query in ("{ __schema { queryType { name } } }", '{ __type(name: "Query") { name } }'):
+        assert "introspection" in run(closed.address, query)["errors"][0]["message"]
+    assert run(closed.address, "{ __typename }") == {"data": {"__typename": "Query"}}
+
+
+def test_with_introspection_names_are_told(web: WebProcess) -> None:
+    message = run(web.address, "{ getMetric { totalSent } }")["errors"][0]["message"]
+    assert "Did you mean 'getMetrics'" in message
