@@ -109,6 +109,26 @@ def test_row_89_wrong_variables(hark: FarmProcess, query: str, variables: dict[s
     assert "Traceback" not in json.dumps(answer)
 
 
+@pytest.mark.parametrize("query", OPERATIONS)
+def test_row_89_half_a_surrogate_pair(hark: FarmProcess, query: str) -> None:
+    """Row 89: text that has no UTF-8 is refused wherever it stands, with all else right."""
+    known = 'mutation { follow(followerId: "somebody", authorId: "another") { changed } }'
+    data(hark.http_address, known)
+    right: dict[str, Any] = {
+        "a": "somebody",
+        "b": "another",
+        "i": "an id",
+        "l": ["0.0"],
+        "n": 1,
+        "f": True,
+    }
+    for name in "abil":
+        if f"${name}:" in query:
+            wrong = ["0.0", "a\ud800"] if name == "l" else "a\ud800"
+            (error,) = run(hark.http_address, query, **right | {name: wrong})["errors"]
+            assert error["extensions"]["code"] == "INVALID_ARGUMENT", name
+
+
 @pytest.mark.parametrize("size", [65_000, 1_048_576])
 def test_row_89_a_very_long_string(hark: FarmProcess, size: int) -> None:
     """Row 89: too long for its field, then too long for a request."""
