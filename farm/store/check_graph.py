@@ -12,9 +12,9 @@ from typing import Any
 
 from farm.audience import HIGHEST, BitMap
 from farm.store.findings import Breach, Facts, Findings, example
-from farm.store.graph import BLOCK, SEGMENT_MAX, TAIL_MAX
+from farm.store.graph import SEGMENT_MAX, TAIL_MAX
 from farm.store.records import Records, Stream, keys
-from farm.store.storage import FOLLOW, MUTE, TAIL, AuthorRow, SegmentRow
+from farm.store.storage import BLOCK, FOLLOW, MUTE, TAIL, AuthorRow, SegmentRow
 
 
 def _users() -> array.array[int]:
@@ -27,8 +27,9 @@ def _changes() -> array.array[int]:
 
 @dataclass(slots=True)
 class Posts:
-    """An author's, in order."""
+    """An author's, in order, those above ordinal `expired`."""
 
+    expired: int
     seqs: array.array[int] = field(default_factory=_changes)
     audiences: array.array[int] = field(default_factory=_changes)
 
@@ -81,7 +82,7 @@ class GraphCheck:
 
     def _author(self, number: int) -> None:
         row = next(self._authors.of(number), None)
-        posts = self._read_posts(number)
+        posts = self._read_posts(number, row.expired if row is not None else 0)
         relations = self._read_relations(number, posts)
         segments = [segment for _, segment in self._segments.of(number)]
         self.follows += len(relations.following)
@@ -98,9 +99,9 @@ class GraphCheck:
 
     # Posts
 
-    def _read_posts(self, author: int) -> Posts:
-        posts = Posts()
-        before = 0
+    def _read_posts(self, author: int, expired: int) -> Posts:
+        posts = Posts(expired)
+        before = expired
         for _, seq, ordinal, audience in self._posts.of(author):
             if ordinal != before + 1:
                 what = f"ordinal {ordinal} comes after {before} among the posts of author {author}"
@@ -113,19 +114,20 @@ class GraphCheck:
     def _check_history(self, row: AuthorRow, posts: Posts) -> None:
         """The author's own list of posts: the newest in the row, older ones by 32 in blocks."""
         blocks = list(self._blocks.of(row.number))
-        seqs = posts.seqs
-        last = seqs[-1] if seqs else 0
-        if (row.last_ordinal, row.last_seq) != (len(seqs), last):
+        seqs, last_ordinal = posts.seqs, posts.expired + len(posts.seqs)
+        last = seqs[-1] if seqs else row.last_seq
+        if (row.last_ordinal, row.last_seq) != (last_ordinal, last):
             self._wrong(
                 row, f"says its last post is number {row.last_ordinal} with seq {row.last_seq}; "
-                f"the posts say {len(seqs)} with {last}",
+                f"the posts say {last_ordinal} with {last}",
             )  # fmt: skip
-        older = b"".join(block for _, _, block in blocks)
-        if older + row.newest != seqs.tobytes():
+        listed = b"".join(block for _, _, block in blocks) + row.newest
+        if len(listed) < len(seqs) * 8 or listed[len(listed) - len(seqs) * 8 :] != seqs.tobytes():
             self._wrong(row, "lists other posts than there are")
         firsts = [first for _, first, _ in blocks]
-        if firsts != list(range(1, max(len(seqs) // BLOCK - 1, 0) * BLOCK + 1, BLOCK)) or any(
-            len(block) != BLOCK * 8 for _, _, block in blocks
+        begin = posts.expired // BLOCK * BLOCK + 1
+        if firsts != list(range(begin, max(last_ordinal // BLOCK - 1, 0) * BLOCK + 1, BLOCK)) or (
+            any(len(block) != BLOCK * 8 for _, _, block in blocks)
         ):
             self._wrong(row, f"its older posts stand in blocks from {firsts}, not in every 32nd")
 
@@ -144,7 +146,7 @@ class GraphCheck:
                 why = "begins before the one before it ended"
             elif kind not in {FOLLOW, MUTE} or user == author or not 0 < user <= HIGHEST:
                 why = "is no relation between two people"
-            elif base != (bisect_right(seqs, since) if seqs and kind == FOLLOW else 0):
+            elif not _base_fits(base, bisect_right(seqs, since), posts.expired, kind):
                 why = f"says the author had {base} posts when it began"
             if why:
                 self._findings.add(
@@ -300,3 +302,10 @@ class GraphCheck:
 
     def _segment(self, row: SegmentRow, what: str) -> None:
         self._findings.add("segment", what, id=row.id, author=row.author)
+
+
+def _base_fits(base: int, posts_before: int, expired: int, kind: int) -> bool:
+    """Whether an author can have had `base` posts, of which so many are still kept."""
+    if kind != FOLLOW:
+        return base == 0
+    return base == expired + posts_before or (posts_before == 0 and 0 <= base <= expired)

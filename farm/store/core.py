@@ -25,11 +25,13 @@ from farm.store.graph import Changes, Graph
 from farm.store.intake import Intake
 from farm.store.letters import Letters
 from farm.store.marks import Marks
+from farm.store.retention import Retention
 from farm.store.retraction import Retractions
 from farm.store.storage import CommitUnknown, Storage, StorageFull
 from farm.store.totals import Rate, Totals
 from farm.wire import Grant, LeaseAnswer, LeaseRequest, Op, OutcomesMessage, Stats
 
+DAY_US = 86_400_000_000
 DISK_LOOK_EVERY_S = 0.5
 GONE_REMEMBERED_MAX = 1_000
 HEARD_MAX = 100  # messages of a session
@@ -44,6 +46,7 @@ class Rules:
     following_max: int
     backlog_max: int
     disk_reserve_bytes: int
+    retention_us: int = 30 * DAY_US
     terms: Terms
 
 
@@ -136,6 +139,13 @@ class Core:
         self._marks = Marks(storage, Signer(self._meta.secret))
         self._retractions = Retractions(storage, self._dispatch, self._changes)
         self._letters = Letters(storage, self._graph, self._dispatch)
+        self._retention = Retention(
+            storage,
+            self._graph,
+            self._dispatch,
+            retention_us=rules.retention_us,
+            now_s=self._clock.monotonic_s(),
+        )
         self._does = self._verbs()
         self._looked_s = float("-inf")
 
@@ -286,6 +296,7 @@ class Core:
         """Hands out work to those who ask and those who waited; what each gets."""
         self._dispatch.expire(now_s)
         self._dispatch.promote(now_us)
+        self._retention.step(now_us, now_s)
         given: _Given = {}
         for request in requests:
             if request.session in self._gone:
@@ -343,7 +354,7 @@ class Core:
     def idle_s(self) -> float:
         """How long nothing need be done, were nobody to ask for anything."""
         now_s = self._clock.monotonic_s()
-        waits = [1.0]
+        waits = [1.0, self._retention.next_s - now_s]
         if self._dispatch.next_due_us is not None:
             waits.append((self._dispatch.next_due_us - self._clock.now_us()) / 1e6)
         if (end_s := self._dispatch.next_end_s()) is not None:

@@ -231,9 +231,13 @@ class Dispatch:
         """Dead letters of a part get another try."""
         batch.revive(part, members)
         self._totals.add(len(members), totals.RETRYING)
-        self._count_dead(batch, part_of(part).detail, -len(members))
+        self._count_dead(batch.key[1], part_of(part).detail, -len(members))
         self._touched.add(batch)
         self._turns.add(batch.post.author, batch.post.seq)
+
+    def forget_dead(self, channel: int, error: int, count: int) -> None:
+        """Dead letters that go with their post."""
+        self._count_dead(channel, error, -count)
 
     # Outcomes
 
@@ -303,7 +307,7 @@ class Dispatch:
         self._count_attempts(name, part, count, "failed")
         if dead:
             batch.move(part, Part(State.DEAD, attempt, number).key, members, number)
-            self._count_dead(batch, number, count, now_us)
+            self._count_dead(batch.key[1], number, count, now_us)
             self._totals.add(count, totals.DEAD, name)
             self._totals.add(count, totals.FAILED)
         else:
@@ -567,9 +571,9 @@ class Dispatch:
         if part != REST:
             self._totals.add(count, totals.RETRIES, channel)
 
-    def _count_dead(self, batch: Batch, error: int, count: int, now_us: int = 0) -> None:
+    def _count_dead(self, channel: int, error: int, count: int, now_us: int = 0) -> None:
         """Keeps how many are dead of each error, so that listing them scans nothing."""
-        key = (batch.key[1], error)
+        key = (channel, error)
         row = self._dead_groups.get(key) or self._storage.dead_group(*key)
         row = row or DeadGroupRow(*key, 0, now_us, now_us)
         self._dead_groups[key] = row._replace(

@@ -19,14 +19,22 @@ from farm.audience import HIGHEST, BitMap, between, seal, split, unseal
 from farm.errors import NotFound, ResourceExhausted
 from farm.lifecycle import Reason
 from farm.limits import shown
-from farm.store.storage import FOLLOW, MUTE, TAIL, AuthorRow, RelationRow, SegmentRow, Storage
+from farm.store.storage import (
+    BLOCK,
+    FOLLOW,
+    MUTE,
+    TAIL,
+    AuthorRow,
+    RelationRow,
+    SegmentRow,
+    Storage,
+)
 
 SEGMENT_MAX = 8_192
 TAIL_MAX = 2_048
 AUTHORS_CACHED_MAX = 50_000
 DECODED_AUTHORS_MAX = 2_000
 LOW = 2**32 - 1  # the follower's half of an edge
-BLOCK = 32  # seqs in a side block; an author's row keeps 32 to 63
 
 
 class Changes:
@@ -63,6 +71,7 @@ class Author:
     last_ordinal: int = 0
     newest: array.array[int] = field(default_factory=lambda: array.array("Q"))
     last_loss: int = 0
+    expired: int = 0
     muted: BitMap = field(default_factory=BitMap)
     segments: list[Segment] = field(default_factory=list)
 
@@ -223,6 +232,11 @@ class Graph:
         self._touched.add(author)
         return author.last_ordinal
 
+    def expired(self, author: Author, ordinal: int) -> None:
+        """Notes that the author's posts up to this one are no longer kept."""
+        author.expired = ordinal
+        self._touched.add(author)
+
     def lost_any(self, author: int, seq: int) -> bool:
         """Whether anybody unfollowed or muted the author since post `seq`. Cheap: asked of every
         batch that is leased."""
@@ -274,6 +288,7 @@ class Graph:
                 author.last_ordinal,
                 author.newest.tobytes(),
                 author.last_loss,
+                author.expired,
             )
             for author in sorted(self._touched, key=lambda author: author.number)
         )
@@ -369,7 +384,7 @@ class Graph:
         if row is not None:
             author.followers, author.last_seq, author.last_ordinal = row[1:4]
             author.newest.frombytes(row.newest)
-            author.last_loss = row.last_loss
+            author.last_loss, author.expired = row.last_loss, row.expired
             author.segments = [
                 Segment(s.id, s.lower, s.since, s.size) for s in self._storage.segments(number)
             ]

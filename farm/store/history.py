@@ -8,9 +8,7 @@ from __future__ import annotations
 import array
 from bisect import bisect_left
 
-from farm.store.storage import AuthorRow, Snapshot
-
-BLOCK = 32
+from farm.store.storage import BLOCK, AuthorRow, Snapshot
 
 
 class History:
@@ -25,19 +23,19 @@ class History:
 
     def seq(self, ordinal: int) -> int:
         """The seq of a post by its ordinal; 0 where there is none."""
-        if not 1 <= ordinal <= self._author.last_ordinal:
+        if not self._author.expired < ordinal <= self._author.last_ordinal:
             return 0
         if not self._first <= ordinal < self._first + len(self._seqs):
             self._load(ordinal)
         return self._seqs[ordinal - self._first]
 
     def before(self, seq: int) -> int:
-        """The ordinal of the newest post below a seq; 0 where there is none."""
+        """The ordinal of the newest post below a seq; where none is kept, at most `expired`."""
         if seq > self._author.last_seq:
             return self._author.last_ordinal
         if self._newest and self._newest[0] < seq:
             return self._newest_first + bisect_left(self._newest, seq) - 1
-        low, high = 0, self._newest_first - 1
+        low, high = self._author.expired, self._newest_first - 1
         while low < high:
             middle = (low + high + 1) // 2
             if self.seq(middle) < seq:

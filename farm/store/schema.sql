@@ -22,7 +22,8 @@ create table author (
     last_seq integer not null,
     last_ordinal integer not null,
     newest blob not null,
-    last_loss integer not null
+    last_loss integer not null,
+    expired integer not null
 );
 
 -- An index of posts by author would dirty a random page a post; older seqs lie here by 32 instead.

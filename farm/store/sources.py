@@ -63,7 +63,7 @@ def sources_of(snapshot: Snapshot, user: int) -> Iterator[Source]:
         what = f"author {author.number}"
         yield Source(
             author,
-            relation.base,
+            max(relation.base, author.expired),
             history,
             history.before(up_to + 1) if up_to else 0,
             BitMap() if retracted is None else unseal(retracted, f"retracted posts of {what}"),

@@ -21,6 +21,7 @@ import apsw
 
 from farm.errors import Corrupt, StartError, Unavailable
 from farm.store.storage import (
+    BLOCK,
     FOLLOW,
     MUTE,
     TAIL,
@@ -447,7 +448,7 @@ class SqliteStorage(SqliteSnapshot):
         self._many("insert into user(number, id) values(?, ?)", users)
 
     def save_authors(self, rows: Iterable[AuthorRow]) -> None:
-        self._many("insert or replace into author values(?, ?, ?, ?, ?, ?)", rows)
+        self._many("insert or replace into author values(?, ?, ?, ?, ?, ?, ?)", rows)
 
     def add_author_blocks(self, rows: Iterable[tuple[int, int, bytes]]) -> None:
         self._many("insert into author_block values(?, ?, ?)", rows)
@@ -526,6 +527,29 @@ class SqliteStorage(SqliteSnapshot):
             " where post = ? and channel = ? and segment = ? and part = 0",
             rows,
         )
+
+    def oldest_posts(self, limit: int) -> list[PostRow]:
+        rows = self.db.execute(f"select {_POST} order by seq limit ?", (limit,))
+        return [PostRow(*row) for row in rows]
+
+    def is_waiting(self, post: int) -> bool:
+        statement = "select 1 from batch where post = ? and state < 2 limit 1"
+        return self.db.execute(statement, (post,)).get is not None
+
+    def drop_post(self, seq: int) -> None:
+        for statement in (
+            "delete from batch where post = ?",
+            "delete from retraction where post = ?",
+            "delete from post where seq = ?",
+        ):
+            self._run(statement, (seq,))
+
+    def drop_history(self, author: int, ordinal: int, seq: int) -> None:
+        self._run(
+            "delete from author_block where number = ? and first <= ?",
+            (author, ordinal - BLOCK + 1),
+        )
+        self._run("delete from segment where author = ? and until between 1 and ?", (author, seq))
 
     def drop_parts(self, keys: Iterable[PartKey]) -> None:
         self._many(

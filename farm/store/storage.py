@@ -18,6 +18,7 @@ from farm.errors import ResourceExhausted
 
 TAIL = -1  # `lower` of the small segment that takes a hot author's new followers
 FOLLOW, MUTE = 0, 1  # kinds of relation
+BLOCK = 32  # seqs in a side block of an author; the row keeps 32 to 63
 
 
 class StorageFull(ResourceExhausted):
@@ -47,6 +48,7 @@ class AuthorRow(NamedTuple):
     last_ordinal: int
     newest: bytes
     last_loss: int  # the change of the newest unfollow or mute
+    expired: int = 0  # ordinals up to this one are no longer kept
 
 
 class SegmentRow(NamedTuple):
@@ -255,6 +257,16 @@ class Storage(Snapshot, Protocol):
 
     def set_rest(self, rows: Iterable[tuple[int, int, int, int, int]]) -> None:
         """Of batches' rests: (state, changed, post, channel, segment)."""
+
+    def oldest_posts(self, limit: int) -> list[PostRow]: ...
+    def is_waiting(self, post: int) -> bool:
+        """Whether anybody of the post is queued or retrying."""
+
+    def drop_post(self, seq: int) -> None:
+        """With its batches."""
+
+    def drop_history(self, author: int, ordinal: int, seq: int) -> None:
+        """What only posts up to this one needed: side blocks, and versions of segments."""
 
     def drop_parts(self, keys: Iterable[PartKey]) -> None: ...
 

@@ -22,7 +22,7 @@ from farm.errors import Corrupt, StartError
 from farm.observe import ProcessMetrics, log, start_logging
 from farm.schedule import Backoff, LeaseTerms
 from farm.sockets import Addresses, Sockets, Waiter
-from farm.store.core import Answers, Core, Group, Rules
+from farm.store.core import DAY_US, Answers, Core, Group, Rules
 from farm.store.dispatch import Terms
 from farm.store.sqlite import Checkpointer, SqliteStorage
 from farm.store.storage import CommitUnknown
@@ -75,6 +75,7 @@ def rules_of(settings: Settings) -> Rules:
         following_max=settings.following_max,
         backlog_max=settings.backlog_max,
         disk_reserve_bytes=settings.disk_reserve_mb * 2**20,
+        retention_us=settings.retention_days * DAY_US,
         terms=Terms(
             Backoff(settings.backoff_ms, settings.backoff_cap_ms),
             settings.max_attempts,

@@ -21,7 +21,7 @@ from farm.audience import BitMap, seal, unseal
 from farm.lifecycle import REST, Part, State, part_of
 from farm.schedule import Backoff, LeaseTerms
 from farm.store import totals
-from farm.store.core import Answers, Core, Group, Rules
+from farm.store.core import DAY_US, Answers, Core, Group, Rules
 from farm.store.dispatch import Terms
 from farm.store.inbox import Reading, SegmentCache
 from farm.store.sqlite import SqliteStorage
@@ -74,6 +74,7 @@ class Store:
         backoff_ms: int = 100,
         backoff_cap_ms: int = 30_000,
         seed: int | None = None,
+        retention_us: int = 30 * DAY_US,
     ) -> None:
         terms = Terms(Backoff(backoff_ms, backoff_cap_ms), max_attempts, LeaseTerms(), seed)
         self.rules = Rules(
@@ -81,6 +82,7 @@ class Store:
             following_max=following_max,
             backlog_max=backlog_max,
             disk_reserve_bytes=disk_reserve_bytes,
+            retention_us=retention_us,
             terms=terms,
         )
         self.clock = ManualClock()

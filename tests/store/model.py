@@ -46,6 +46,8 @@ class Model:
     deaths: dict[Key, int] = field(default_factory=dict)  # of those suspected and not leased
     errors: dict[Key, str] = field(default_factory=dict)  # the newest
     failed: int = 0  # ever
+    expired: Counter[State] = field(default_factory=Counter)  # what went with its post
+    expired_tries: int = 0
     retracted: set[str] = field(default_factory=set)
     read: set[tuple[str, str]] = field(default_factory=set)  # user, post
 
@@ -118,6 +120,17 @@ class Model:
             self.end(number)
         self.retracted.add(name)
         return len(waiting - told), len(told)
+
+    def settled(self, name: str) -> bool:
+        states = [standing.state for key, standing in self.standing.items() if key[0] == name]
+        return not any(state in WAITING for state in states)
+
+    def expire_post(self, name: str) -> None:
+        del self.posts[name]
+        for key in [key for key in self.standing if key[0] == name]:
+            standing = self.standing.pop(key)
+            self.expired[standing.state] += 1
+            self.expired_tries += standing.attempts
 
     def replay(self, channel: str, error: str) -> tuple[int, dict[str, int]]:
         """(replayed, skipped by reason)."""

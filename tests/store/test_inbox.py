@@ -8,7 +8,8 @@ import pytest
 
 from farm.errors import InvalidArgument
 from farm.lifecycle import State
-from farm.store.history import BLOCK, History
+from farm.store.history import History
+from farm.store.storage import BLOCK
 from tests.store.harness import Store, members, outcome
 
 

@@ -23,6 +23,8 @@ from farm.errors import AlreadyExists, Internal, NotFound
 from farm.lifecycle import State
 from farm.store import graph, totals
 from farm.store.answers import Answering
+from farm.store.check import Check
+from farm.store.sqlite_records import SqliteRecords
 from farm.wire import LeaseAnswer, LeaseOutcome, LeaseRequest, Op, Outcome, OutcomesMessage
 from tests.store.harness import Standing, Store, members, open_sqlite
 from tests.store.model import WAITING, Model
@@ -59,6 +61,7 @@ class Farm(RuleBasedStateMachine):
         self.messages: list[OutcomesMessage] = []
         self.users_of: dict[bytes, list[str]] = {}
         self.published: list[tuple[str, str]] = []
+        self.received_us: dict[str, int] = {}
         self.retractions: dict[str, tuple[int, int]] = {}
 
     @initialize(
@@ -128,6 +131,7 @@ class Farm(RuleBasedStateMachine):
             case Op.PUBLISH:
                 post = self.model.publish(about[0], about[1])
                 assert wire.value_of(result).queued == post.queued
+                self.received_us[about[0]] = self.store.clock.wall_us()
             case Op.FOLLOW:
                 assert wire.value_of(result) == self.model.follow(*about)
             case Op.UNFOLLOW:
@@ -333,6 +337,34 @@ class Farm(RuleBasedStateMachine):
         self.store.pass_s(seconds)
         self.model.expire(self.now_s)
 
+    @rule(days=st.sampled_from([16, 31]))
+    def grow_old(self, days: int) -> None:
+        """Posts whose time is over go, oldest first, but none before what still waits."""
+        self.store.pass_s(days * 86_400)
+        for _ in range(10):
+            self.store.pass_s(11.0)
+        self.model.expire(self.now_s)
+        self.forget_the_expired()
+        oldest = min(self.model.posts, key=lambda name: self.model.posts[name].moment, default=None)
+        if oldest is not None:
+            assert not self.is_old(oldest) or not self.model.settled(oldest)
+
+    def is_old(self, name: str) -> bool:
+        age_us = self.store.clock.wall_us() - self.received_us[name]
+        return age_us >= self.store.rules.retention_us
+
+    def forget_the_expired(self) -> None:
+        """Those that the store has removed: it may have done so at any turn."""
+        kept = [self.store.storage.post(seq) for seq in self.store.storage.posts_after(0, 10_000)]
+        names = {post.id for post in kept if post is not None}
+        in_order = sorted(self.model.posts, key=lambda name: self.model.posts[name].moment)
+        gone = [name for name in in_order if name not in names]
+        assert gone == in_order[: len(gone)], "the oldest first"
+        for name in gone:
+            assert self.is_old(name)
+            assert self.model.settled(name)
+            self.model.expire_post(name)
+
     @rule()
     def restart(self) -> None:
         self.store.reopen()
@@ -343,6 +375,7 @@ class Farm(RuleBasedStateMachine):
     @invariant()
     def agrees(self) -> None:
         if hasattr(self, "store"):
+            self.forget_the_expired()
             self.store.check()
             self.people_agree()
             self.counters_agree()
@@ -393,11 +426,13 @@ class Farm(RuleBasedStateMachine):
     def counters_agree(self) -> None:
         states = [standing.state for standing in self.model.standing.values()]
         assert self.store.waiting() == (states.count(State.QUEUED), states.count(State.RETRYING))
-        assert self.store.counter(totals.SENT) == states.count(State.DELIVERED)
+        sent = states.count(State.DELIVERED) + self.model.expired[State.DELIVERED]
+        assert self.store.counter(totals.SENT) == sent
         assert self.store.counter(totals.FAILED) == self.model.failed
         dead = sum(group.dead for group in self.answering.dead_letters(50, "").groups)
         assert dead == states.count(State.DEAD)
         tried = sum(standing.attempts for standing in self.model.standing.values())
+        tried += self.model.expired_tries
         counted = sum(
             self.store.counter(totals.ATTEMPTS, channel, result)
             for channel in self.model.channels
@@ -417,6 +452,8 @@ class Farm(RuleBasedStateMachine):
             self.store.tell("last", *said)
         assert self.store.waiting() == (0, 0)
         self.store.check()
+        with SqliteRecords.open(self.directory) as records:
+            assert [str(breach) for breach in Check(records, lambda _: None).breaches()] == []
 
 
 class LongFarm(Farm):

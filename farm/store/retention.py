@@ -1,0 +1,61 @@
+"""Removing what is older than the retention: oldest first, in small steps, never what is unsettled.
+
+A post goes with its batches, and with those versions of segments that only it and older posts
+referred to. Its author's row remembers the ordinal up to which posts are gone, so lists and counts
+begin above it. Who follows whom stays.
+"""
+
+from __future__ import annotations
+
+from farm.audience import unseal
+from farm.lifecycle import State
+from farm.store.dispatch import Dispatch
+from farm.store.graph import Graph
+from farm.store.storage import PostRow, Storage
+
+POSTS_PER_STEP = 50
+STEP_EVERY_S = 0.02
+FIRST_LOOK_S = 1.0
+LOOK_EVERY_S = 10.0
+
+
+class Retention:
+    """Steps that the writer takes between requests."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        graph: Graph,
+        dispatch: Dispatch,
+        *,
+        retention_us: int,
+        now_s: float,
+    ) -> None:
+        self._storage = storage
+        self._graph = graph
+        self._dispatch = dispatch
+        self._retention_us = retention_us
+        self.next_s = now_s + FIRST_LOOK_S
+
+    def step(self, now_us: int, now_s: float) -> None:
+        """Removes some posts, if it is time and there are any."""
+        if now_s < self.next_s:
+            return
+        removed = 0
+        for post in self._storage.oldest_posts(POSTS_PER_STEP):
+            young = post.received_at_us > now_us - self._retention_us
+            if young or self._storage.is_waiting(post.seq):
+                break
+            self._remove(post)
+            removed += 1
+        self.next_s = now_s + (STEP_EVERY_S if removed == POSTS_PER_STEP else LOOK_EVERY_S)
+
+    def _remove(self, post: PostRow) -> None:
+        for part in self._storage.parts_of_post(post.seq):
+            if part.state == State.DEAD and part.members is not None:
+                members = unseal(part.members, f"post {post.seq} part {part.part}")
+                self._dispatch.forget_dead(part.channel, part.error, len(members))
+        if post.author:
+            self._graph.expired(self._graph.numbered(post.author), post.ordinal)
+            self._storage.drop_history(post.author, post.ordinal, post.seq)
+        self._storage.drop_post(post.seq)

@@ -1,0 +1,99 @@
+"""What is older than the retention goes, with all that only it needed; the rest stays as it was."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from farm.lifecycle import State
+from farm.store.answers import Answering
+from farm.store.check import Check
+from farm.store.core import DAY_US
+from farm.store.sqlite_records import SqliteRecords
+from tests.store.harness import Store, open_sqlite, outcome
+
+DAY_S = DAY_US / 1e6
+POSTS = 130  # more than an author's row keeps, and more than two steps
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Store:
+    """130 posts delivered to ann but for one that is dead, and a follower who came in between."""
+    store = Store(partial(open_sqlite, tmp_path), max_attempts=1)
+    store.follow("ann", "bob")
+    for number in range(POSTS):
+        if number == 70:
+            store.follow("cat", "bob")
+        store.publish(f"p{number}", "bob")
+    for grant in store.ask("w", 10_000).grants:
+        others = State.RETRYING if grant.post_id == "p3" else State.DELIVERED
+        store.tell("w", outcome(grant, others=others))
+    assert store.waiting() == (0, 0)
+    return store
+
+
+def let_pass(store: Store, days: float) -> None:
+    """Time goes by, and the store is asked often enough to take all its steps."""
+    store.pass_s(days * DAY_S)
+    for _ in range(2 + POSTS // 50):
+        store.pass_s(11)
+
+
+def breaches(tmp_path: Path) -> list[str]:
+    with SqliteRecords.open(tmp_path) as records:
+        return [str(breach) for breach in Check(records, lambda _: None).breaches()]
+
+
+def test_all_goes_and_what_comes_after_is_seen(old: Store, tmp_path: Path) -> None:
+    assert [g.dead for g in Answering(old.storage, old.reading, []).dead_letters(9, "").groups] == [
+        1
+    ]
+    let_pass(old, 29)
+    assert len(old.storage.posts_after(0, 1_000)) == POSTS
+    let_pass(old, 1)
+    assert old.storage.posts_after(0, 1_000) == []
+    assert Answering(old.storage, old.reading, []).dead_letters(9, "").groups == []
+    bob = old.storage.number_of("bob") or 0
+    assert old.storage.author_block(bob, 1) is None
+    assert [s.until for s in (old.storage.segment(s.id) for s in old.storage.segments(bob))] == [0]
+    page = old.reading.inbox("ann", 10, "", False)
+    assert (page.notifications, page.unread) == ([], 0)
+    old.reopen()
+    old.publish("new", "bob")
+    for user in ("ann", "cat"):
+        assert old.inbox(user) == ["new"]
+        assert old.reading.unread(user) == 1
+    assert breaches(tmp_path) == []
+
+
+def test_half_goes_and_pages_end_where_it_ends(old: Store, tmp_path: Path) -> None:
+    let_pass(old, 20)
+    for number in range(40):
+        old.publish(f"q{number}", "bob")
+    for grant in old.ask("w", 10_000).grants:
+        old.tell("w", outcome(grant, others=State.DELIVERED))
+    let_pass(old, 11)
+    expected = [f"q{number}" for number in reversed(range(40))]
+    assert old.inbox("ann") == expected
+    page = old.reading.inbox("ann", 7, "", False)
+    while page.has_more:
+        page = old.reading.inbox("ann", 7, page.notifications[-1].cursor, False)
+    assert [shown.post_id for shown in page.notifications] == expected[35:]
+    assert old.reading.unread("cat") == 40
+    assert breaches(tmp_path) == []
+
+
+def test_nothing_goes_before_what_still_waits(old: Store) -> None:
+    old.publish("waits", "bob")
+    old.publish("behind", "bob")
+    grants = {grant.post_id: grant for grant in old.ask("w", 10_000).grants}
+    old.tell("w", outcome(grants["behind"], others=State.DELIVERED))
+    old.tell("w", outcome(grants["waits"], final=True))
+    let_pass(old, 31)
+    assert old.inbox("cat") == ["behind", "waits"]
+    (grant,) = old.ask("w", 10_000).grants
+    old.tell("w", outcome(grant, others=State.DELIVERED))
+    let_pass(old, 1)
+    assert old.inbox("cat") == []
