@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 
 from farm.client import StoreClient
+from farm.clock import Clock
 from farm.errors import InvalidArgument
 from farm.limits import (
     EDGES_PER_MESSAGE_MAX,
@@ -24,11 +25,13 @@ from gateway.pb.hark.v1 import hark_pb2
 # one commit, and more of it costs less an edge.
 GATHERED_EDGES_MAX = 200_000
 GATHERED_BYTES_MAX = 16 * 1024 * 1024
+COMMIT_S = 2.0  # as long as one may take: posts and all else that is written wait for it
 
 
 class SocialGraphService:
-    def __init__(self, store: StoreClient) -> None:
+    def __init__(self, store: StoreClient, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
         self._imports: set[_Import] = set()
 
     def service(self) -> Service:
@@ -66,7 +69,7 @@ class SocialGraphService:
     ) -> hark_pb2.ImportFollowsResponse:
         """Reads on while the store works on what came before, and so sends small messages on
         together: one commit a message would be slow where each has a single edge."""
-        edge_import = _Import(self._store, self._imports)
+        edge_import = _Import(self._store, self._clock, self._imports)
         self._imports.add(edge_import)
         try:
             async for request in requests:
@@ -113,19 +116,30 @@ class _Group:
         self.followers.append(follower)
         self.authors.append(author)
 
-    def is_full(self, sharers: int) -> bool:
-        """Where so many imports share what may be gathered."""
-        return (
-            len(self.positions) * sharers >= GATHERED_EDGES_MAX
-            or self.size * sharers >= GATHERED_BYTES_MAX
-        )
+
+class _Pace:
+    """How many edges may go in one commit. It begins with few and doubles while they are quick: an
+    edge to somebody whom nobody followed before costs many times one to a star."""
+
+    def __init__(self) -> None:
+        self.edges_max = EDGES_PER_MESSAGE_MAX
+
+    def note(self, edges: int, took_s: float) -> None:
+        """What so many took."""
+        if took_s > COMMIT_S:
+            fitting = int(edges * COMMIT_S / took_s)
+            self.edges_max = max(min(fitting, self.edges_max), EDGES_PER_MESSAGE_MAX)
+        elif 2 * edges >= self.edges_max and 2 * took_s <= COMMIT_S:
+            self.edges_max = min(2 * self.edges_max, GATHERED_EDGES_MAX)
 
 
 class _Import:
     """One stream of edges: what waits, what is under way, and what has come of the rest."""
 
-    def __init__(self, store: StoreClient, imports: Collection[_Import]) -> None:
+    def __init__(self, store: StoreClient, clock: Clock, imports: Collection[_Import]) -> None:
         self._store = store
+        self._clock = clock
+        self._pace = _Pace()
         self._imports = imports  # of this process, this one among them
         self._messages = 0
         self._position = 0  # of the last edge read
@@ -147,8 +161,16 @@ class _Import:
             self._take_edge(edge)
         self._waiting.size += request.ByteSize()
         store_is_free = self._under_way is None or self._under_way.done()
-        if store_is_free or self._waiting.is_full(len(self._imports)):
+        if store_is_free or self._is_full():
             await self._send()
+
+    def _is_full(self) -> bool:
+        """What may be gathered is shared by all who import."""
+        edges, sharers = len(self._waiting.positions), len(self._imports)
+        return (
+            edges >= min(self._pace.edges_max, GATHERED_EDGES_MAX // sharers)
+            or self._waiting.size >= GATHERED_BYTES_MAX // sharers
+        )
 
     def _take_edge(self, edge: hark_pb2.FollowRequest) -> None:
         self._position += 1
@@ -177,7 +199,9 @@ class _Import:
         self._under_way = asyncio.create_task(self._store_group(group)) if group.positions else None
 
     async def _store_group(self, group: _Group) -> None:
+        started_s = self._clock.monotonic_s()
         imported = await self._store.import_edges(group.followers, group.authors)
+        self._pace.note(len(group.positions), self._clock.monotonic_s() - started_s)
         self._counted.added += imported.added
         self._counted.already_there += imported.already_there
         for at, why in imported.rejections:

@@ -80,7 +80,7 @@ async def serve(child: Child, clock: Clock, chance: Random) -> None:
     farm = FarmClient(sockets, addresses)
     calls, checks = Calls(chance), health.aio.HealthServicer()
     server = grpc.aio.server(options=_OPTIONS)
-    await _add(server, calls, checks, _services(store, farm, PostIds(clock, chance)))
+    await _add(server, calls, checks, _services(store, farm, PostIds(clock, chance), clock))
     address = _listen(server, child.settings.host, child.settings.grpc_port)
     await server.start()
     control = sockets.async_server(addresses.control("gateway", child.number))
@@ -103,13 +103,15 @@ def _stop_signal() -> asyncio.Event:
     return stop
 
 
-def _services(store: StoreClient, farm: FarmClient, post_ids: PostIds) -> list[Service]:
+def _services(
+    store: StoreClient, farm: FarmClient, post_ids: PostIds, clock: Clock
+) -> list[Service]:
     """All that is offered. gRPC looks them through in this order at every call."""
     return [
         PublisherService(store, post_ids).service(),
         NotificationService(store, post_ids).service(),
         PostService(store, post_ids).service(),
-        SocialGraphService(store).service(),
+        SocialGraphService(store, clock).service(),
         InboxService(store).service(),
         OperationsService(store, farm).service(),
     ]

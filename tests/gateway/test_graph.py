@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import itertools
-import os
-import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
-import apsw
 import grpc
 import pytest
 
+from farm import wire
+from farm.client import StoreClient
+from farm.observe import ProcessMetrics
+from farm.sockets import Addresses, Sockets
+from farm.wire import Kind
+from gateway.graph import SocialGraphService
 from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
 from tests.farm_process import StartFarm
 from tests.gateway.conftest import NewId
-from tests.gateway.gateway_process import Surroundings
 
 pytestmark = pytest.mark.process
 Edge = hark_pb2.FollowRequest
@@ -104,28 +107,67 @@ def test_an_import_counts_and_pages(graph: Any, new_id: NewId) -> None:
     assert token == ""
 
 
-def test_an_import_gathers_while_the_store_is_busy(alone: Surroundings) -> None:
-    """In few commits, then. The store is stopped after the first message, until all were sent."""
-    store = alone.store()
-    alone.gateway().wait_for_line("serving")
-    messages = [
-        message(*((f"fan-{number}-{n}", "star") for n in range(10_000))) for number in range(9)
-    ]
+class StoreByHand:
+    """Answers imports over a store's socket; notes how large each was, and lets time pass."""
 
-    def sent() -> Iterator[hark_pb2.ImportFollowsRequest]:
-        yield messages[0]
-        os.kill(store.process.pid, signal.SIGSTOP)
-        yield from messages[1:]
-        os.kill(store.process.pid, signal.SIGCONT)
+    def __init__(self, clock: StoppedClock, *seconds: float) -> None:
+        self.sizes: list[int] = []
+        self._clock = clock
+        self._seconds = itertools.chain(seconds, itertools.repeat(0.0))
 
-    with alone.channel() as channel:
-        graph: Any = hark_pb2_grpc.SocialGraphServiceStub(channel)
-        graph.Follow(Edge(follower_id="fan", author_id="star"))  # it serves
-        assert graph.ImportFollows(sent(), timeout=30).added == 90_000
-    database = str(alone.directory / "data" / "hark.db")
-    with contextlib.closing(apsw.Connection(database)) as connection:
-        commits = connection.execute("select count(distinct since) from relation").get
-    assert 2 <= commits <= 5, "one of the Follow, one of the first message, few of the others"
+    async def answer(self, _kind: Kind, body: list[Any]) -> bytes:
+        _, request, ((_, followers, _),) = body
+        self.sizes.append(len(followers))
+        self._clock.now_s += next(self._seconds)
+        answer = wire.Imported(len(followers), 0, [])
+        return wire.pack(Kind.ANSWERS, request, [wire.ok(answer)])
+
+
+class StoppedClock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def wall_us(self) -> int:
+        return 0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sizes"),
+    [
+        ((), [10, 10, 20, 40, 80, 120]),
+        ((3, 3, 3), [10, 10, 10, 10, 10, 20, 40, 80, 90]),
+        # What was slow is known of when the next group is gathered already.
+        ((0, 0, 0, 8), [10, 10, 20, 40, 80, 10, 20, 40, 50]),
+    ],
+    ids=["quick", "slow to begin with", "slow then"],
+)
+async def test_an_import_gathers_as_long_as_the_store_is_quick(
+    tmp_path: Path, seconds: tuple[float, ...], sizes: list[int]
+) -> None:
+    """In groups of so many thousand edges."""
+    sockets, addresses, clock = Sockets(), Addresses(str(tmp_path)), StoppedClock()
+    by_hand = StoreByHand(clock, *seconds)
+    serving = asyncio.create_task(sockets.async_server(addresses.store).serve(by_hand.answer))
+    store = StoreClient(
+        sockets, addresses, name="test", readers=0, clock=clock, metrics=ProcessMetrics()
+    )
+    every = message(*((f"fan-{n}", "star") for n in range(10_000)))
+
+    async def sent() -> AsyncIterator[hark_pb2.ImportFollowsRequest]:
+        for _ in range(28):
+            yield every
+
+    try:
+        answer = await SocialGraphService(store, clock).import_follows(sent())
+    finally:
+        serving.cancel()
+        store.close()
+        sockets.close()
+    assert answer.added == 280_000
+    assert [size // 1_000 for size in by_hand.sizes] == sizes
 
 
 def test_an_import_goes_on_past_bad_edges_and_names_the_first(graph: Any, new_id: NewId) -> None:
