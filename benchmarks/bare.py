@@ -20,7 +20,8 @@ from typing import Any
 
 import apsw
 
-from farm.store.sqlite import CACHE_KIB, DATABASE, PAGE_BYTES
+from farm.store.sqlite import CACHE_KIB, PAGE_BYTES
+from farm.store.sqlite_snapshot import DATABASE
 
 EDGES_PER_TRANSACTION = 200_000
 DRAWS_PER_LOOK = 1_000

@@ -410,6 +410,17 @@ class StoreClient:
         """What the background sweep last found."""
         return wire.Sweep(*await self._reads[0].call((Query.SWEEP,)))  # only the first one sweeps
 
+    async def begin_backup(self, target: str) -> None:
+        """Lets the store begin a copy of itself in a new file, named by its whole path. Raises
+        `InvalidArgument`, `AlreadyExists`, `ResourceExhausted` (another is being made)."""
+        await self._write(Op.BACKUP, target)
+
+    async def backup_progress(self) -> tuple[int, int]:
+        """(pages copied, pages in all) of the newest, equal once it is there. Raises `NotFound`,
+        `ResourceExhausted` (no room: there is no file)."""
+        copied, total = await self._write(Op.BACKUP_PROGRESS)
+        return copied, total
+
     async def sessions(self, living: list[str]) -> None:
         """Tells the store which worker sessions live; the leases of others come back uncounted."""
         await self._write(Op.SESSIONS, living)

@@ -55,6 +55,8 @@ class Op(IntEnum):
     MARK = 13
     MARK_UP_TO = 14
     REPLAY = 15
+    BACKUP = 16
+    BACKUP_PROGRESS = 17
 
 
 SIGNATURES: dict[int, tuple[type, ...]] = {
@@ -72,6 +74,8 @@ SIGNATURES: dict[int, tuple[type, ...]] = {
     Op.RETRACT: (str,),  # post
     Op.MARK: (str, list, bool),  # user, notification ids, as read
     Op.MARK_UP_TO: (str, str),  # user, cursor
+    Op.BACKUP: (str,),  # whole path of the file to make
+    Op.BACKUP_PROGRESS: (),
     Op.REPLAY: (str, str, bool),  # dead letter group, go on after this place, dry run
 }
 

@@ -24,7 +24,7 @@ import pytest
 from farm import datadir
 from farm.cli import checking, main
 from farm.errors import StartError
-from farm.store.sqlite import DATABASE
+from farm.store.sqlite_snapshot import DATABASE
 from tests.farm_process import ROOT, FarmProcess, StartFarm, wait_until
 from tests.store.harness import Store, open_sqlite
 

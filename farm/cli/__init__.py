@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from farm import __version__, config
-from farm.cli import checking, commands, importing, letters
+from farm.cli import backup, checking, commands, importing, letters
 from farm.cli.answers import AddCommand, Answer, Failed, address
 from farm.errors import HarkError
 
@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     letters.add_to(_adder(add("dead", letters.listed, about_dead_letters, "hark dead list")))
     importing.add_to(add)
     checking.add_to(add)
+    backup.add_to(add)
     return made
 
 

@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from farm import wire
@@ -244,6 +245,8 @@ class Core:
             Op.MARK: self._marks.mark,
             Op.MARK_UP_TO: self._marks.mark_up_to,
             Op.REPLAY: self._letters.replay,
+            Op.BACKUP: self._begin_backup,
+            Op.BACKUP_PROGRESS: self._storage.backup_progress,
             Op.STATS: self._stats,
             Op.SESSIONS: self._keep_sessions,
             Op.SESSION_DIED: self._session_died,
@@ -260,6 +263,9 @@ class Core:
         return self._intake.publish(
             post_id, author_id, content, created_at_us, self._now_us, must_be_known=known
         )
+
+    def _begin_backup(self, target: str) -> None:
+        self._storage.begin_backup(Path(target))
 
     def _retract(self, post_id: str) -> wire.Retracted:
         self._write_posts()

@@ -24,7 +24,7 @@ from farm.observe import log, start_logging
 from farm.sockets import Addresses, Sockets, Waiter
 from farm.store.answers import Answering
 from farm.store.inbox import Reading, SegmentCache
-from farm.store.sqlite import READ_S_MAX, SqliteSnapshot, unavailable
+from farm.store.sqlite_snapshot import READ_S_MAX, SqliteSnapshot, unavailable
 from farm.store.sweep import Sweeper
 from farm.wire import Kind, Query, Sweep, WireError
 

@@ -10,7 +10,8 @@ import apsw
 
 from farm.errors import Corrupt, StartError
 from farm.store.records import Damage, PostHead
-from farm.store.sqlite import DATABASE, SCHEMA_VERSION, SqliteSnapshot
+from farm.store.sqlite import SCHEMA_VERSION
+from farm.store.sqlite_snapshot import DATABASE, SqliteSnapshot
 from farm.store.storage import AuthorRow, LeaseRow, Meta, PartRow, SegmentRow
 
 _SEGMENT = "id, author, lower, since, until, size from segment"

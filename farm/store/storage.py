@@ -12,6 +12,7 @@ Any method may raise `StorageFull` (no room: the transaction is over and stored 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from farm.errors import ResourceExhausted
@@ -293,5 +294,15 @@ class Storage(Snapshot, Protocol):
 
     def free_bytes(self) -> int: ...
     def disk_bytes(self) -> int: ...
+    def begin_backup(self, target: Path) -> None:
+        """Begins a copy of the store, one at a time. Raises `Refused`."""
+
+    def backup_progress(self) -> tuple[int, int]:
+        """(pages copied, pages in all) of the newest, equal once it is there. Raises `Refused`."""
+
+    def step_backup(self) -> bool:
+        """Copies some more, if a copy is being made; called between transactions. True while there
+        is more to copy."""
+
     def checkpoint(self) -> None:
         """Keeps the log of changes bounded; called between transactions."""

@@ -113,11 +113,13 @@ class Writer:
 
     def serve(self, storage: SqliteStorage) -> None:
         """Until stopped; what was taken by then is answered."""
+        copying = False
         while not self._stopping:
-            self._waiter.wait(min(LOOK_UP_S, self._patience_s()))
+            self._waiter.wait(0 if copying else min(LOOK_UP_S, self._patience_s()))
             self._answer_pings()
             self._turn()
             self._dismiss()
+            copying = storage.step_backup()
             storage.checkpoint()
 
     def _patience_s(self) -> float:

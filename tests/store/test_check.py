@@ -21,8 +21,8 @@ from farm.errors import StartError
 from farm.lifecycle import Part, State
 from farm.store.check import Check
 from farm.store.findings import Breach
-from farm.store.sqlite import DATABASE
 from farm.store.sqlite_records import SqliteRecords
+from farm.store.sqlite_snapshot import DATABASE
 from tests.store.harness import Store, members, open_sqlite, outcome
 
 FOLLOWERS = 9_000  # two segments and, with who comes later, a tail

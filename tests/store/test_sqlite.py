@@ -16,13 +16,11 @@ from farm.lifecycle import State
 from farm.store.core import FULL_PAUSE_S
 from farm.store.sqlite import (
     APPLICATION_ID,
-    DATABASE,
     SCHEMA_VERSION,
     Checkpointer,
-    SqliteSnapshot,
     SqliteStorage,
-    check_version,
 )
+from farm.store.sqlite_snapshot import DATABASE, SqliteSnapshot, check_version
 from tests.store.harness import START_US, Store, open_sqlite, outcome
 
 

@@ -1,0 +1,306 @@
+"""Reading from SQLite: read-only connections, or the writer's own, and the questions they answer.
+
+SQLite comes with apsw, because the one of the operating system may have the WAL-reset race of 3.7.0
+to 3.51.2, which can lose commits when a second connection is open.
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import apsw
+
+from farm.errors import Corrupt, StartError, Unavailable
+from farm.store.storage import (
+    FOLLOW,
+    MUTE,
+    TAIL,
+    AuthorRow,
+    BatchKey,
+    DeadGroupRow,
+    Followed,
+    Meta,
+    PartKey,
+    PartRow,
+    PostRow,
+    RelationRow,
+    SegmentRow,
+)
+
+DATABASE = "hark.db"
+OLDEST_SQLITE = (3, 51, 3)
+READER_CACHE_KIB = 32 * 1024
+BUSY_MS = 10_000
+READ_S_MAX = 5.0
+
+POST = (
+    "post.seq, post.id, post.author, coalesce(post.author_name, user.id), post.ordinal,"
+    " post.created_at_us, post.received_at_us, post.audience, post.queued, post.retracted,"
+    " post.content from post left join user on user.number = post.author"
+)
+_PART = "post, channel, segment, part, state, due_us, error, changed, members from batch"
+_SEGMENT = "id, author, lower, since, until, size from segment"
+_RELATION = "user, author, kind, since, until, base from relation"
+
+
+def check_version(version: str) -> None:
+    """Raises `StartError` where this SQLite could lose commits."""
+    if tuple(int(part) for part in version.split(".")[:3]) < OLDEST_SQLITE:
+        raise StartError(
+            f"SQLite {version} can lose commits (WAL-reset race); install apsw 3.51.3 or later"
+        )
+
+
+def connect(path: Path, flags: int) -> apsw.Connection:
+    check_version(apsw.sqlite_lib_version())
+    connection = apsw.Connection(str(path), flags=flags)
+    connection.set_busy_timeout(BUSY_MS)
+    return connection
+
+
+def set_pragma(connection: apsw.Connection, pragma: str, value: int | str) -> None:
+    """One pragma a call, read back: a pragma that SQLite does not take raises nothing."""
+    connection.pragma(pragma, value)
+    found = connection.pragma(pragma)
+    if str(found).lower() != str(value).lower():
+        raise StartError(f"SQLite did not take pragma {pragma}={value}: it says {found}")
+
+
+class SqliteSnapshot:
+    """Reading. Inside `with`, everything is read at one moment."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.db = connection
+
+    @classmethod
+    def open(cls, data_dir: Path) -> SqliteSnapshot:
+        """Read-only, for a reader process. Raises `StartError` where there is no database yet."""
+        try:
+            connection = connect(data_dir / DATABASE, apsw.SQLITE_OPEN_READONLY)
+            set_pragma(connection, "query_only", 1)
+            set_pragma(connection, "cache_size", -READER_CACHE_KIB)
+            return cls(connection)
+        except apsw.CantOpenError:
+            raise StartError(f"{data_dir / DATABASE}: there is no database here yet") from None
+
+    def __enter__(self) -> Self:
+        self.db.execute("begin")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.db.in_transaction:
+            self.db.execute("commit")
+
+    def close(self) -> None:
+        self.db.close()
+
+    def cut_at(self, seconds_left: Any) -> None:
+        """Ends a statement once `seconds_left()` is below 0, so that no snapshot lives for long."""
+        self.db.set_progress_handler(lambda: seconds_left() < 0, 10_000)
+
+    def meta(self) -> Meta:
+        row = self.db.execute("select incarnation, secret, change, now_us, totals from meta")
+        return Meta(*_one(row))
+
+    def channels(self) -> dict[str, int]:
+        return dict(self.db.execute("select name, number from channel"))
+
+    def errors(self) -> dict[int, str]:
+        return dict(self.db.execute("select number, text from error"))
+
+    def number_of(self, user_id: str) -> int | None:
+        number: int | None = self.db.execute("select number from user where id = ?", (user_id,)).get
+        return number
+
+    def numbers_of(self, user_ids: Sequence[str]) -> dict[str, int]:
+        if not user_ids:
+            return {}
+        statement = "select id, number from user where id in carray(?)"
+        return dict(self.db.execute(statement, (apsw.carray(tuple(user_ids)),)))
+
+    def user_ids(self, numbers: Sequence[int]) -> list[str]:
+        if not numbers:
+            return []
+        asked = apsw.carray(array.array("q", numbers))
+        found = dict(
+            self.db.execute("select number, id from user where number in carray(?)", (asked,))
+        )
+        return [found[number] for number in numbers]
+
+    def author(self, number: int) -> AuthorRow | None:
+        row = self.db.execute("select * from author where number = ?", (number,)).fetchone()
+        return None if row is None else AuthorRow(*row)
+
+    def author_block(self, number: int, ordinal: int) -> bytes | None:
+        seqs: bytes | None = self.db.execute(
+            "select seqs from author_block where number = ? and first <= ?"
+            " order by first desc limit 1",
+            (number, ordinal),
+        ).get
+        return seqs
+
+    def muted_by(self, author: int) -> bytes | None:
+        members: bytes | None = self.db.execute(
+            "select members from muted_by where author = ?", (author,)
+        ).get
+        return members
+
+    def segments(self, author: int) -> list[SegmentRow]:
+        statement = f"select {_SEGMENT} where author = ? and until = 0 order by lower"
+        return [SegmentRow(*row) for row in self.db.execute(statement, (author,))]
+
+    def segment_at(self, author: int, seq: int, number: int) -> list[int]:
+        tail = self.db.execute(
+            "select id, until from segment where author = ? and lower = ? and since <= ?"
+            " order by since desc limit 1",
+            (author, TAIL, seq),
+        )
+        of_range = self.db.execute(
+            "select id, until from segment where author = ? and lower between 0 and ?"
+            " and since <= ? and (until = 0 or until > ?) order by lower desc, since desc limit 1",
+            (author, number, seq, seq),
+        )
+        return [segment for segment, until in (*tail, *of_range) if until == 0 or until > seq]
+
+    def segment(self, segment: int) -> SegmentRow:
+        return SegmentRow(*_one(self.db.execute(f"select {_SEGMENT} where id = ?", (segment,))))
+
+    def members(self, segment: int) -> bytes:
+        row = _one(self.db.execute("select members from segment where id = ?", (segment,)))
+        members: bytes = row[0]
+        return members
+
+    def relation(self, user: int, author: int, kind: int) -> RelationRow | None:
+        row = self.db.execute(
+            f"select {_RELATION} where user = ? and kind = ? and author = ?"
+            " order by since desc limit 1",
+            (user, kind, author),
+        ).fetchone()
+        return None if row is None else RelationRow(*row)
+
+    def following(self, user: int) -> Iterator[Followed]:
+        for row in self.db.execute(
+            "select relation.user, relation.author, kind, since, until, base, ordinals, flipped,"
+            " author.* from relation"
+            " left join author on author.number = relation.author"
+            " left join retracted_of on retracted_of.author = relation.author"
+            " left join read_mark on read_mark.user = relation.user"
+            "  and read_mark.author = relation.author"
+            " where relation.user = ? and kind = ? and until = 0",
+            (user, FOLLOW),
+        ):
+            author = AuthorRow(*row[8:]) if row[8] is not None else None
+            yield Followed(RelationRow(*row[:6]), author, row[6], row[7])
+
+    def following_ids(self, user: int, after: str, size: int) -> list[str]:
+        rows = self.db.execute(
+            "select id from relation join user on user.number = relation.author"
+            " where user = ? and kind = ? and until = 0 and id > ? order by id limit ?",
+            (user, FOLLOW, after, size),
+        )
+        return [author_id for (author_id,) in rows]
+
+    def following_count(self, user: int) -> int:
+        statement = "select count(*) from relation where user = ? and kind = ? and until = 0"
+        return int(_one(self.db.execute(statement, (user, FOLLOW)))[0])
+
+    def mutes(self, user: int) -> set[int]:
+        statement = "select author from relation where user = ? and kind = ? and until = 0"
+        return {author for (author,) in self.db.execute(statement, (user, MUTE))}
+
+    def relations(self, user: int, author: int, kind: int) -> list[RelationRow]:
+        statement = f"select {_RELATION} where user = ? and kind = ? and author = ? order by since"
+        return [RelationRow(*row) for row in self.db.execute(statement, (user, kind, author))]
+
+    def read_up_to(self, user: int) -> int:
+        change: int | None = self.db.execute(
+            "select change from read_up_to where user = ?", (user,)
+        ).get
+        return change or 0
+
+    def flipped(self, user: int) -> list[tuple[int, bytes]]:
+        statement = "select author, flipped from read_mark where user = ?"
+        return list(self.db.execute(statement, (user,)))
+
+    def flipped_of(self, user: int, author: int) -> bytes | None:
+        ordinals: bytes | None = self.db.execute(
+            "select flipped from read_mark where user = ? and author = ?", (user, author)
+        ).get
+        return ordinals
+
+    def retracted_of(self, author: int) -> bytes | None:
+        ordinals: bytes | None = self.db.execute(
+            "select ordinals from retracted_of where author = ?", (author,)
+        ).get
+        return ordinals
+
+    def retraction(self, post: int) -> tuple[int, int] | None:
+        statement = "select stopped, hidden from retraction where post = ?"
+        return self.db.execute(statement, (post,)).fetchone()
+
+    def dead_groups(self, after: tuple[int, int], limit: int) -> list[DeadGroupRow]:
+        rows = self.db.execute(
+            "select * from dead_group where (channel, error) > (?, ?) and dead > 0"
+            " order by channel, error limit ?",
+            (*after, limit),
+        )
+        return [DeadGroupRow(*row) for row in rows]
+
+    def dead_group(self, channel: int, error: int) -> DeadGroupRow | None:
+        row = self.db.execute(
+            "select * from dead_group where channel = ? and error = ?", (channel, error)
+        ).fetchone()
+        return None if row is None else DeadGroupRow(*row)
+
+    def dead_parts(self, channel: int, error: int, after: PartKey, limit: int) -> list[PartRow]:
+        post, _, segment, part = after
+        rows = self.db.execute(
+            f"select {_PART} where channel = ? and error = ? and state = 3"
+            " and (post, segment, part) > (?, ?, ?) order by post, segment, part limit ?",
+            (channel, error, post, segment, part, limit),
+        )
+        return [PartRow(*row) for row in rows]
+
+    def post(self, seq: int) -> PostRow | None:
+        row = self.db.execute(f"select {POST} where seq = ?", (seq,)).fetchone()
+        return None if row is None else PostRow(*row)
+
+    def post_by_id(self, post_id: str) -> PostRow | None:
+        row = self.db.execute(f"select {POST} where post.id = ?", (post_id,)).fetchone()
+        return None if row is None else PostRow(*row)
+
+    def seqs_of(self, post_ids: Sequence[str]) -> dict[str, int]:
+        if not post_ids:
+            return {}
+        statement = "select id, seq from post where id in carray(?)"
+        return dict(self.db.execute(statement, (apsw.carray(tuple(post_ids)),)))
+
+    def posts_after(self, seq: int, limit: int) -> list[int]:
+        statement = "select seq from post where seq > ? order by seq limit ?"
+        return [seq for (seq,) in self.db.execute(statement, (seq, limit))]
+
+    def batches(self, post: int) -> list[tuple[int, int]]:
+        statement = "select channel, segment from batch where post = ? and part = 0"
+        return list(self.db.execute(statement, (post,)))
+
+    def parts_of_post(self, post: int) -> list[PartRow]:
+        return [PartRow(*row) for row in self.db.execute(f"select {_PART} where post = ?", (post,))]
+
+    def parts(self, batch: BatchKey) -> list[PartRow]:
+        statement = f"select {_PART} where post = ? and channel = ? and segment = ?"
+        return [PartRow(*row) for row in self.db.execute(statement, batch)]
+
+
+def _one(rows: Iterable[Any]) -> Any:
+    """The row that must be there."""
+    for row in rows:
+        return row
+    raise Corrupt("a row that others refer to is missing; restore from a backup")
+
+
+def unavailable(error: apsw.Error) -> Unavailable:
+    """What a reader answers when the database does not."""
+    return Unavailable(f"the database cannot be read now ({type(error).__name__}); ask again")
