@@ -99,6 +99,7 @@ class Core:
         self._add_channels()
         self._read()
         self._now_us = self._clock.now_us()  # of the group that runs
+        self._refusing = False
         self.commit_s = 0.0  # how long the newest commit took
         self._rate = Rate(self._clock.monotonic_s(), self._totals.of(totals.SENT))
 
@@ -198,7 +199,18 @@ class Core:
             self._acknowledged.setdefault(message.session, []).append(message.number)
             self._heard.setdefault(message.session, deque(maxlen=HEARD_MAX)).append(message.number)
         self._rate.note(now_s, self._totals.of(totals.SENT))
+        self._tell_of_refusing()
         return Answers(results, {s: self._answer(s, *given) for s, given in leases.items()})
+
+    def _tell_of_refusing(self) -> None:
+        """Once when posts begin to be refused, and once when they are taken again."""
+        refusing = bool(self._intake.why_refusing())
+        if refusing != self._refusing:
+            self._refusing = refusing
+            if refusing:
+                log(logging.WARNING, "posts are refused", why=self._intake.why_refusing())
+            else:
+                log(logging.WARNING, "posts are taken again")
 
     def _recover(self, error: Exception) -> None:
         """Undoes the transaction, and everything in memory with it."""

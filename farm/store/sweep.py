@@ -6,7 +6,11 @@ rounds in proportion to what a round costs, so it takes a small share of a core 
 
 from __future__ import annotations
 
+import logging
+
 from farm.clock import Clock
+from farm.errors import Corrupt
+from farm.observe import log
 from farm.store.inbox import Reading
 from farm.store.storage import Snapshot
 from farm.wire import Sweep
@@ -35,13 +39,21 @@ class Sweeper:
         age_s = self._clock.monotonic_s() - self._ended_s
         return Sweep(max(self._last, self._found), age_s)
 
+    def _look(self, reading: Reading, seq: int) -> int:
+        """How many of a post are unaccounted for: somebody, where its sets cannot be read."""
+        try:
+            return reading.unaccounted(seq)
+        except Corrupt as error:
+            log(logging.ERROR, "a post's sets cannot be read; see hark check", why=error)
+            return 1
+
     def step(self, snapshot: Snapshot, reading: Reading) -> None:
         """Looks at some posts, in ascending order."""
         started_s = self._clock.monotonic_s()
         more = True
         while more and self._clock.monotonic_s() - started_s < STEP_S:
             posts = snapshot.posts_after(self._after, POSTS_PER_STEP)
-            self._found += sum(map(reading.unaccounted, posts))
+            self._found += sum(self._look(reading, seq) for seq in posts)
             more = len(posts) == POSTS_PER_STEP
             if posts:
                 self._after = posts[-1]

@@ -120,7 +120,7 @@ def test_sigterm_ends_what_was_begun_and_says_so_first(alone: Surroundings) -> N
         assert next(watch).status == NOT_SERVING
         with alone.channel() as another, pytest.raises(grpc.RpcError) as refusal:
             posts_of(another).PublishPost(post_pb2.Post(authorId="ghost", content="x"), timeout=5)
-        # gRPC itself cancels what arrives in the moment in which it closes; either says "ask again".
+        # gRPC itself cancels what arrives at the moment it closes; either code says "ask again".
         assert refusal.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
         store.process.send_signal(signal.SIGCONT)
         for one in waiting:
