@@ -30,12 +30,12 @@ from farm.client import StoreClient
 from farm.clock import Clock, SystemClock
 from farm.config import Settings
 from farm.errors import ConfigError, HarkError, InvalidArgument, StartError, Unavailable
+from farm.limits import WORKERS_MAX
 from farm.observe import ProcessMetrics, log, start_logging
 from farm.remains import Remains
 from farm.sockets import Addresses, Sockets, socket_directory
 from farm.wire import FarmState, Kind, Process, WireError, pack
 
-WORKERS_MAX = 64
 DEATHS_MAX = 5  # before the farm was ready, within DEATHS_WITHIN_S; then it gives up
 DEATHS_WITHIN_S = 60.0
 TIDY_EVERY_S = 1.0

@@ -342,6 +342,11 @@ def from_command_line(program: str) -> Settings:
     return load(program, sys.argv[1:], os.environ)
 
 
+def command_line() -> list[str]:
+    """What was typed behind the name of the command-line tool."""
+    return sys.argv[1:]
+
+
 def grpc_address() -> str:
     """Where the command-line tool finds Hark unless `--grpc` says otherwise."""
     return os.environ.get("HARK_GRPC", "127.0.0.1:50051")

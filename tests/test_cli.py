@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -160,6 +161,34 @@ def test_following_says_whether_it_changed_anything(say: Say, ask: Callable[...,
     assert ask("unfollow", "fan", "user5") == {"changed": True}
 
 
+def test_who_is_muted_is_not_heard_of(say: Say, ask: Callable[..., Any], new_id: str) -> None:
+    say("follow", "weary", "loud")
+    assert say("mute", "weary", "loud") == "weary mutes loud\n"
+    assert say("mute", "weary", "loud") == "weary muted before, and mutes, loud\n"
+    say("publish", "loud", "x", "--id", new_id)
+    assert ask("explain", new_id, "weary")["code"] == "MUTED"
+    assert say("unmute", "weary", "loud") == "weary no longer mutes loud\n"
+    assert say("unmute", "weary", "loud") == "weary did not mute loud\n"
+    assert ask("mute", "weary", "loud") == {"changed": True}
+    assert ask("unmute", "weary", "loud") == {"changed": True}
+
+
+def test_followers_and_followed_are_listed_page_by_page(say: Say, ask: Callable[..., Any]) -> None:
+    for number in range(3):
+        say("follow", f"listed{number}", "star of\u202e")
+        say("follow", "keen", f"listed{number}")
+    lines = say("followers", "star of\u202e", "--size", "2").splitlines()
+    assert lines[:3] == ["listed0", "listed1", "3 followers"]
+    hint = shlex.split(lines[3].removeprefix("more: hark "))
+    assert say(*hint) == "listed2\n3 followers\n"
+    page = ask("following", "keen", "--size", "2")
+    assert (page["user_ids"], page["total"]) == (["listed0", "listed1"], 3)
+    lines = say("following", "keen", f"--after={page['next_page_token']}").splitlines()
+    assert lines == ["listed2", "3 followed"]
+    assert say("following", "listed0") == "star of\\u202e\n1 followed\n"
+    assert ask("followers", "nobody") == {"user_ids": [], "next_page_token": "", "total": 0}
+
+
 # Looking
 
 
@@ -219,6 +248,16 @@ def test_notifications_are_marked_as_read(say: Say, ask: Callable[..., Any]) -> 
     assert lines[2] == "2 unread"
     hint = lines[3].removeprefix("older ones: hark ").split()
     assert [one["post_id"] for one in ask(*hint)["notifications"]] == ["marked-0"]
+    head, cells, *_, hint_line = say("inbox", "marker", "--cursors", "--size", "1").splitlines()
+    assert head.split()[5:] == ["cursor", "notification"]
+    assert cells.split(maxsplit=6)[5:] == [every[0]["cursor"], "New post from marked: post 3"]
+    assert hint_line.startswith("older ones: hark inbox marker --cursors --after=")
+
+
+def test_what_is_no_notification_of_a_person_is_left_alone(say: Say) -> None:
+    say("follow", "careful", "rare")
+    say("publish", "rare", "x")
+    assert say("read", "careful", "ffff.1", "0.ABC") == "1 unread\n"
 
 
 def test_a_post_is_taken_back(say: Say, ask: Callable[..., Any], new_id: str) -> None:
@@ -243,8 +282,16 @@ def test_why_somebody_was_told_or_not(say: Say, ask: Callable[..., Any], new_id:
     assert sentence == reason
     assert head.split() == ["channel", "status", "attempts", "next", "attempt", "last", "error"]
     assert cells.split() == ["simulated", "delivered", "1"]
-    assert say("explain", "no-such-post", "user7") == "There is no post 'no-such-post'.\n"
     assert ask("explain", new_id, "user1")["code"] == "NEVER_FOLLOWED"
+
+
+def test_why_nobody_can_say_is_exit_status_1(hark: FarmProcess, say: Say, new_id: str) -> None:
+    say("publish", "user4", "x", "--id", new_id)
+    done = call("--grpc", hark.grpc_address, "explain", "no-such-post", "user7")
+    assert done == (1, "There is no post 'no-such-post'.\n", "")
+    done = call("--grpc", hark.grpc_address, "explain", new_id, "no-such-user", "--json")
+    assert (done.status, done.err) == (1, "")
+    assert json.loads(done.out)["code"] == "USER_UNKNOWN"
 
 
 def test_a_ledger_accounts_for_everybody(say: Say, ask: Callable[..., Any], new_id: str) -> None:
@@ -254,7 +301,7 @@ def test_a_ledger_accounts_for_everybody(say: Say, ask: Callable[..., Any], new_
     wait_until(lambda: ask("ledger", new_id)["channels"]["simulated"] == expected)
     assert ask("ledger", new_id)["audience"] == 3
     head, names, numbers = say("ledger", new_id).splitlines()
-    assert head == f"{new_id} went to 3 people"
+    assert head == f"{new_id}: audience 3"
     assert names.split() == ["channel", *expected]
     assert numbers.split() == ["simulated", "0", "0", "3", "0", "0", "0", "0"]
 
@@ -418,16 +465,15 @@ def test_refusals_are_one_line_and_a_document(hark: FarmProcess) -> None:
         (("follow", "a", "a"), "follower_id 'a': nobody can follow themselves"),
         (("follow", "", "a"), "follower_id: is 0 bytes long"),
         (("unfollow", "a" * 129, "a"), "follower_id: is 129 bytes long"),
-        (("inbox", "user2", "--size", "101"), "page_size 101: must be from 1 to 100"),
+        (("mute", "user2", "nobody"), "author_id 'nobody': "),
         (("inbox", "user2", "--after", "x"), "after: was not given out here"),
         (("read", "user2", "--up-to", "x"), "up_to: was not given out here"),
-        (("read", "nobody", "x"), "user_id 'nobody': nobody here has this id"),
+        (("read", "nobody", "1f.3"), "user_id 'nobody': nobody here has this id"),
         (("retract", "no-such-post"), "post_id 'no-such-post': there is no such post"),
         (("explain", "p", ""), "user_id: is 0 bytes long"),
-        (("dead", "list", "--size", "101"), "page_size 101: must be from 1 to 100"),
+        (("followers", "user1", "--after=x"), "page_token: was not given out here"),
         (("dead", "list", "--after=x"), "page_token: was not given out here"),
         (("dead", "replay", "9.9"), "group_id '9.9': there is no such group of dead letters"),
-        (("workers", "65"), "workers 65: must be from 1 to 64"),
     ],
 )
 def test_what_hark_refuses_is_told(
@@ -450,10 +496,16 @@ def test_what_hark_refuses_is_told(
         (("dead", "replay"), "the following arguments are required: GROUP"),
         (("read", "user2"), "say what to mark: ID ..., or --up-to CURSOR"),
         (("read", "user2", "--unread"), "say what to mark: ID ..., or --up-to CURSOR"),
-        (("read", "a", "b", "--up-to", "c", "--unread"), "--unread: not allowed with argument"),
-        (("workers", "many"), "'many' is not a whole number from 0"),
-        (("workers", "-1"), "'-1' is not a whole number from 0"),
-        (("inbox", "a", "--size", "4294967296"), "'4294967296' is not a whole number"),
+        (("read", "user2", "1f.3", "x"), "argument ID: 'x' is no notification's id"),
+        (("read", "user2", "1f.3\n"), "argument ID: '1f.3\\n' is no notification's id"),
+        (("read", "a", "1.b", "--up-to", "c", "--unread"), "--unread: not allowed with argument"),
+        (("workers", "many"), "argument N: 'many' is not a whole number from 1 to 64"),
+        (("workers", "-1"), "argument N: '-1' is not a whole number from 1 to 64"),
+        (("workers", "65"), "argument N: '65' is not a whole number from 1 to 64"),
+        (("inbox", "a", "--size", "0"), "argument --size: '0' is not a whole number from 1 to 100"),
+        (("inbox", "a", "--size", "101"), "argument --size: '101' is not a whole number from 1"),
+        (("dead", "list", "--size", "101"), "argument --size: '101' is not a whole number from 1"),
+        (("followers", "a", "--size", "10001"), "'10001' is not a whole number from 1 to 10000"),
         (("inbox", "a", "--sise", "1"), "unrecognized arguments: --sise"),
         (("inbox", "a", "--siz", "1"), "unrecognized arguments: --siz"),
         (("inbox", b"\xff".decode(errors="surrogateescape")), "is not UTF-8"),
@@ -463,7 +515,28 @@ def test_what_hark_refuses_is_told(
 def test_wrong_usage_is_exit_status_2(arguments: tuple[str, ...], expected: str) -> None:
     done = call(*arguments)
     assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("hark: ")
     assert expected in done.err
+    assert done.err.endswith(" --help\n")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "see"),
+    [
+        (("--json", "explode"), "hark"),
+        (("inbox", "--json", "a", "--sise", "1"), "hark inbox"),
+        (("inbox", "a", "--size", "x", "--json"), "hark inbox"),
+        (("read", "a", "--json"), "hark read"),
+        (("dead", "replay", "--json"), "hark dead replay"),
+    ],
+)
+def test_wrong_usage_is_a_document_too(arguments: tuple[str, ...], see: str) -> None:
+    done = call(*arguments)
+    error = json.loads(done.out)["error"]
+    assert (done.status, error["code"]) == (2, "INVALID_ARGUMENT")
+    assert error["message"].endswith(f"; see {see} --help")
+    assert done.err == f"hark: {error['message']}\n"
 
 
 def test_no_farm_is_told_with_where_it_was_looked_for() -> None:
@@ -495,8 +568,8 @@ def test_help_has_an_example_of_each_command() -> None:
     whole = run("--help")
     assert whole.status == 0
     for command in (
-        "publish", "retract", "follow", "unfollow", "import", "inbox", "read", "ledger", "explain",
-        "dead", "workers",
+        "publish", "retract", "follow", "unfollow", "mute", "unmute", "followers", "following",
+        "import", "inbox", "read", "ledger", "explain", "dead", "workers",
     ):  # fmt: skip
         assert f"    {command} " in whole.out
         assert f"example:\n  hark {command} " in call(command, "--help").out

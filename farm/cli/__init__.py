@@ -3,8 +3,8 @@
 Every command talks to a running Hark by gRPC, but for `check`, which reads a data directory. What
 it answers is a few lines for a person or, with `--json`, one JSON document on standard output: the
 answer, or `{"error": {"code": ..., "message": ...}}`. What goes wrong is also told in one line on
-standard error. Exit status: 0 done, 1 failed or, of `check`, a breach found, 2 wrong usage, 130
-interrupted.
+standard error. Exit status: 0 done; 1 failed, of `check` a breach found, of `explain` nobody or
+nothing of that id; 2 wrong usage; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from farm import __version__, config
-from farm.cli import backup, checking, commands, importing, letters
-from farm.cli.answers import AddCommand, Answer, Failed, address
+from farm.cli import backup, checking, commands, graph, importing, letters
+from farm.cli.answers import AddCommand, Answer, Failed, WrongUsage, address, printable
 from farm.errors import HarkError
 
 INTERRUPTED = 130
@@ -38,20 +39,23 @@ a breach found, 2 wrong usage.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit status."""
-    given = parser().parse_args(arguments)
+    typed = config.command_line() if arguments is None else arguments
+    as_json = "--json" in typed  # as far as can be said of what may be no command
     try:
+        given = parser().parse_args(typed)
+        as_json = given.json
         try:
             answer = run(given)
         except HarkError as error:
             raise Failed(error.name, error.message) from None
-        print(json.dumps(answer.document) if given.json else answer.text, flush=True)
+        print(json.dumps(answer.document) if as_json else answer.text, flush=True)
         return answer.status
     except Failed as failure:
         message = " ".join(failure.message.split())
         print(f"hark: {message}", file=sys.stderr)
-        if given.json:
+        if as_json:
             print(json.dumps({"error": {"code": failure.code, "message": message}}), flush=True)
-        return 1
+        return failure.status
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -65,9 +69,23 @@ def run(given: argparse.Namespace) -> Answer:
     return command(given)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells wrong usage as all else that goes wrong is told."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """What is not known is told by the command that does not know it, not by the first."""
+        given, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return given, unknown
+
+    def error(self, message: str) -> NoReturn:
+        raise WrongUsage(f"{printable(message)}; see {self.prog} --help")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line as a whole."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog="hark",
         allow_abbrev=False,
         description="Talks to a running Hark; checks the data of any.",
@@ -78,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     _add_common(made, json=False, grpc=config.grpc_address())
     add = _adder(made)
     commands.add_to(add)
+    graph.add_to(add)
     about_dead_letters = "list dead letters, or give them another try"
     letters.add_to(_adder(add("dead", letters.listed, about_dead_letters, "hark dead list")))
     importing.add_to(add)

@@ -23,10 +23,21 @@ class Answer(NamedTuple):
 class Failed(Exception):
     """What was asked for did not happen; `code` is the name of a gRPC code."""
 
+    status = 1
+
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class WrongUsage(Failed):
+    """What was typed is no command."""
+
+    status = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__("INVALID_ARGUMENT", message)
 
 
 class AddCommand(Protocol):
@@ -86,11 +97,27 @@ def reasons(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{number:,} {reason}" for reason, number in sorted(numbers.items()))
 
 
-def whole_number(text: str) -> int:
-    """A type for argparse, of the numbers that a message can hold."""
-    if not text.isascii() or not text.isdigit() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 to {2**32 - 1}")
-    return int(text)
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """A type for argparse: what lies outside is told here, where the flag has its name."""
+
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            rule = f"is not a whole number from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"'{text}' {rule}")
+        return int(text)
+
+    return number
+
+
+def add_size(to: argparse.ArgumentParser, *, default: int, most: int) -> None:
+    """`--size` of a command that answers in pages."""
+    to.add_argument(
+        "--size",
+        metavar="N",
+        type=whole_number(1, most),
+        default=default,
+        help=f"at most so many, 1 to {most:,} (default: {default:,})",
+    )
 
 
 def words(text: str) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 
 from farm.cli.answers import (
     AddCommand,
     Answer,
     Failed,
+    add_size,
     count,
     printable,
     reasons,
@@ -26,11 +28,14 @@ from farm.limits import (
     INBOX_PAGE_DEFAULT,
     INBOX_PAGE_MAX,
     MARKS_PER_CALL_MAX,
+    WORKERS_MAX,
 )
 from gateway.pb.hark.v1 import hark_pb2
 
 STANDARD_INPUT = "-"
 _STATES = ("queued", "retrying", "delivered", "dead", "suppressed", "retracted", "unaccounted")
+_NOTIFICATION_ID = re.compile(r"[0-9a-f]+\.[0-9a-f]+", re.IGNORECASE)
+_UNKNOWN = (hark_pb2.EXPLAIN_CODE_POST_UNKNOWN, hark_pb2.EXPLAIN_CODE_USER_UNKNOWN)
 
 
 def add_to(add: AddCommand) -> None:
@@ -46,33 +51,27 @@ def add_to(add: AddCommand) -> None:
     )
     verb = add("retract", retract, "take back a post for ever", "hark retract p1")
     verb.add_argument("post", metavar="POST", type=words, help="its id")
-    verb = add("follow", follow, "let somebody follow an author", "hark follow user2 user1")
-    verb.add_argument("user", metavar="USER", type=words, help="who follows")
-    verb.add_argument("author", metavar="AUTHOR", type=words, help="who is followed")
-    verb = add("unfollow", unfollow, "end a following", "hark unfollow user2 user1")
-    verb.add_argument("user", metavar="USER", type=words, help="who follows")
-    verb.add_argument("author", metavar="AUTHOR", type=words, help="who is followed")
     verb = add(
         "inbox", inbox, "show a person's notifications, newest first", "hark inbox user2 --size 5"
     )
     verb.add_argument("user", metavar="USER", type=words)
-    verb.add_argument(
-        "--size",
-        metavar="N",
-        type=whole_number,
-        default=INBOX_PAGE_DEFAULT,
-        help=f"at most so many, 1 to {INBOX_PAGE_MAX} (default: {INBOX_PAGE_DEFAULT})",
-    )
+    add_size(verb, default=INBOX_PAGE_DEFAULT, most=INBOX_PAGE_MAX)
     verb.add_argument(
         "--after", metavar="CURSOR", type=words, default="", help="only those older than this one"
     )
     verb.add_argument("--unread", action="store_true", help="only those that are not read")
+    verb.add_argument("--cursors", action="store_true", help="with the cursor of each")
     verb = add(
         "read", read, "mark a person's notifications as read or unread", "hark read user2 1f.3 2a.3"
     )
     verb.add_argument("user", metavar="USER", type=words)
     verb.add_argument(
-        "ids", metavar="ID", nargs="*", type=words, help=f"at most {MARKS_PER_CALL_MAX:,}"
+        "ids",
+        metavar="ID",
+        nargs="*",
+        type=_notification_id,
+        help=f"at most {MARKS_PER_CALL_MAX:,}, as `hark inbox` shows them; what is no notification "
+        "of this person is left alone",
     )
     way = verb.add_mutually_exclusive_group()
     way.add_argument(
@@ -80,7 +79,8 @@ def add_to(add: AddCommand) -> None:
         metavar="CURSOR",
         type=words,
         default="",
-        help="of a notification: mark it and all older ones as read",
+        help="of a notification, from `hark inbox --cursors` or `--json`: mark it and all older "
+        "ones as read; --up-to=CURSOR where it begins with a hyphen",
     )
     way.add_argument("--unread", action="store_true", help="mark the IDs as unread instead")
     verb.set_defaults(wrong_usage=verb.error)
@@ -101,8 +101,19 @@ def add_to(add: AddCommand) -> None:
         "hark workers 8",
     )
     verb.add_argument(
-        "workers", metavar="N", nargs="?", type=whole_number, help="how many there shall be"
+        "workers",
+        metavar="N",
+        nargs="?",
+        type=whole_number(1, WORKERS_MAX),
+        help=f"how many there shall be, 1 to {WORKERS_MAX}",
     )
+
+
+def _notification_id(text: str) -> str:
+    """A type for argparse."""
+    if _NOTIFICATION_ID.fullmatch(text) is None:
+        raise ArgumentTypeError(f"{text!a} is no notification's id, as 1f.3 is one")
+    return text
 
 
 def publish(given: Namespace) -> Answer:
@@ -129,24 +140,6 @@ def _standard_input() -> str:
         if len(raw) > CONTENT_BYTES_MAX:  # cut within a character; whatever it is, it is too long
             return raw.decode(errors="replace")
         raise Failed("INVALID_ARGUMENT", f"TEXT: byte {error.start + 1} is not UTF-8") from None
-
-
-def follow(given: Namespace) -> Answer:
-    request = hark_pb2.FollowRequest(follower_id=given.user, author_id=given.author)
-    with Hark(given.grpc) as hark:
-        done = hark.call("SocialGraphService/Follow", request, hark_pb2.FollowResponse)
-    how = "follows" if done.changed else "followed before, and follows,"
-    text = f"{printable(given.user)} {how} {printable(given.author)}"
-    return Answer({"changed": done.changed}, text)
-
-
-def unfollow(given: Namespace) -> Answer:
-    request = hark_pb2.UnfollowRequest(follower_id=given.user, author_id=given.author)
-    with Hark(given.grpc) as hark:
-        done = hark.call("SocialGraphService/Unfollow", request, hark_pb2.UnfollowResponse)
-    how = "no longer follows" if done.changed else "did not follow"
-    text = f"{printable(given.user)} {how} {printable(given.author)}"
-    return Answer({"changed": done.changed}, text)
 
 
 def retract(given: Namespace) -> Answer:
@@ -199,16 +192,19 @@ def inbox(given: Namespace) -> Answer:
             status_of(one).lower(),
             str(one.attempts),
             "yes" if one.read else "no",
+            *((one.cursor,) if given.cursors else ()),
             printable(one.content),
         )
         for one in page.notifications
     ]
-    head = ("id", "created", "status", "attempts", "read", "notification")
+    cursor = ("cursor",) if given.cursors else ()
+    head = ("id", "created", "status", "attempts", "read", *cursor, "notification")
     lines = [table(head, rows, right=(3,))] if rows else []
     lines.append(f"{page.unread:,} unread")
     if page.next_cursor:
         # A cursor may begin with a hyphen.
-        which = f"{shlex.quote(given.user)}{' --unread' if given.unread else ''}"
+        flags = f"{' --unread' * given.unread}{' --cursors' * given.cursors}"
+        which = f"{shlex.quote(given.user)}{flags}"
         lines.append(f"older ones: hark inbox {which} --after={page.next_cursor}")
     return Answer(document, "\n".join(lines))
 
@@ -242,8 +238,7 @@ def ledger(given: Namespace) -> Answer:
         )
         for name, states in channels.items()
     ]
-    people = count(found.audience, "person", "people")
-    lines = [f"{printable(found.post_id)} went to {people}"]
+    lines = [f"{printable(found.post_id)}: audience {found.audience:,}"]
     if rows:
         lines.append(table(("channel", *_STATES), rows, right=range(1, 1 + len(_STATES))))
     for name, states in channels.items():
@@ -284,7 +279,7 @@ def explain(given: Namespace) -> Answer:
     ]
     head = ("channel", "status", "attempts", "next attempt", "last error")
     lines = [printable(found.reason), *([table(head, rows, right=(2,))] if rows else [])]
-    return Answer(document, "\n".join(lines))
+    return Answer(document, "\n".join(lines), 1 if found.code in _UNKNOWN else 0)
 
 
 def _next_attempt(step: hark_pb2.DeliveryStep) -> str | None:

@@ -8,12 +8,12 @@ from argparse import Namespace
 from farm.cli.answers import (
     AddCommand,
     Answer,
+    add_size,
     count,
     printable,
     reasons,
     table,
     time_of,
-    whole_number,
     words,
 )
 from farm.cli.calls import Hark
@@ -26,14 +26,7 @@ _SHOWN = 3  # of the samples, to a person
 
 def add_to(add: AddCommand) -> None:
     verb = add("list", listed, "show dead letters by channel and error", "hark dead list")
-    verb.add_argument(
-        "--size",
-        metavar="N",
-        type=whole_number,
-        default=DEAD_LETTERS_PAGE_DEFAULT,
-        help=f"at most so many groups, 1 to {DEAD_LETTERS_PAGE_MAX} "
-        f"(default: {DEAD_LETTERS_PAGE_DEFAULT})",
-    )
+    add_size(verb, default=DEAD_LETTERS_PAGE_DEFAULT, most=DEAD_LETTERS_PAGE_MAX)
     verb.add_argument(
         "--after", metavar="TOKEN", type=words, default="", help="the page that this token begins"
     )
