@@ -29,7 +29,14 @@ from farm.children import MODULES, Death, Keeper, Surroundings
 from farm.client import StoreClient
 from farm.clock import Clock, SystemClock
 from farm.config import Settings
-from farm.errors import ConfigError, HarkError, InvalidArgument, StartError, Unavailable
+from farm.errors import (
+    ConfigError,
+    HarkError,
+    InvalidArgument,
+    ResourceExhausted,
+    StartError,
+    Unavailable,
+)
 from farm.limits import WORKERS_MAX
 from farm.observe import ProcessMetrics, log, start_logging
 from farm.remains import Remains
@@ -39,6 +46,7 @@ from farm.wire import FarmState, Kind, Process, WireError, pack
 DEATHS_MAX = 5  # before the farm was ready, within DEATHS_WITHIN_S; then it gives up
 DEATHS_WITHIN_S = 60.0
 TIDY_EVERY_S = 1.0
+TELL_AGAIN_S = 0.1  # the store, after it could not hear
 WORKER_DRAIN_S = 5.0
 # Front to back: who ends together, and the seconds they have for it, in all under 10. Each stage
 # has a little more than its processes give themselves (DRAIN_S in theirs).
@@ -283,9 +291,10 @@ class Farm:
                 if self._roll_call_due:
                     self._roll_call_due = False
                     await self._store.sessions([keeper.name for keeper in self._all("worker")])
-            except Unavailable:
+            except (Unavailable, ResourceExhausted):
                 self._roll_call_due = True
                 self._store_news.set()
+                await asyncio.sleep(TELL_AGAIN_S)
 
     async def _tidy(self) -> None:
         while True:

@@ -41,6 +41,7 @@ ASK_TIMEOUT_S = 1.0  # then the same request is asked again
 GATHER_S = 0.002  # from one request to the next, while several callers come at a time
 GIVE_UP_S = 10.0  # then whoever is in it is told "unknown"
 BATCH_OPERATIONS_MAX = 4_096
+READ_OPERATIONS_MAX = 64  # in one request: a reader answers all of them together
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 WAITING_OPERATIONS_MAX = 100_000
 
@@ -67,11 +68,20 @@ class Lane:
     one gathers for a moment; a caller who comes alone never waits.
     """
 
-    def __init__(self, asker: Asker, kind: Kind, client: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        kind: Kind,
+        client: str,
+        clock: Clock,
+        *,
+        operations_max: int = BATCH_OPERATIONS_MAX,
+    ) -> None:
         self._asker = asker
         self._kind = kind
         self._client = client
         self._clock = clock
+        self._operations_max = operations_max
         self._requests = itertools.count(1)
         self._waiting: deque[_Waiting] = deque()
         self._operations_waiting = 0
@@ -117,7 +127,7 @@ class Lane:
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
-        operations_left, bytes_left = BATCH_OPERATIONS_MAX, BATCH_BYTES_MAX
+        operations_left, bytes_left = self._operations_max, BATCH_BYTES_MAX
         while self._waiting and bytes_left > 0 and operations_left > 0:
             entry = self._waiting.popleft()
             self._operations_waiting -= len(entry[0])
@@ -134,12 +144,10 @@ class Lane:
         operations = [operation for together, _, _ in batch for operation in together]
         try:
             results = await self._ask(operations)
-            if len(results) != len(operations):
-                raise Internal(f"{len(operations)} operations got {len(results)} results")
         except HarkError as error:
             results = [wire.failed(error)] * len(operations)
-        except (ValueError, OverflowError) as error:
-            # What cannot be packed or unpacked must not end the lane for all who come after.
+        except Exception as error:  # noqa: BLE001
+            # Whatever cannot be packed, sent or read must not end the lane for all who come after.
             log(logging.ERROR, "a request or its answer is broken", why=error)
             broken = Internal("the store and this process do not understand each other")
             results = [wire.failed(broken)] * len(operations)
@@ -157,7 +165,7 @@ class Lane:
         for _ in range(int(GIVE_UP_S / ASK_TIMEOUT_S)):
             with contextlib.suppress(Unavailable):
                 kind, body = await self._asker.ask(payload, ASK_TIMEOUT_S)
-                if kind is Kind.ANSWERS and body[0] == request:
+                if kind is Kind.ANSWERS and body[0] == request and len(body[1]) == len(operations):
                     results: list[Any] = body[1]
                     return results
                 if kind is Kind.FAULT:
@@ -182,7 +190,13 @@ class StoreClient:
         self._metrics = metrics
         self._writes = Lane(sockets.asker(addresses.store), Kind.WRITE, name, clock)
         self._reads = [
-            Lane(sockets.asker(addresses.reader(number)), Kind.READ, name, clock)
+            Lane(
+                sockets.asker(addresses.reader(number)),
+                Kind.READ,
+                name,
+                clock,
+                operations_max=READ_OPERATIONS_MAX,
+            )
             for number in range(1, readers + 1)
         ]
 

@@ -1,6 +1,6 @@
 """One batch in memory: the recipients of one segment of one post on one channel, by part.
 
-A batch is loaded while somebody works on it and forgotten when nothing of it is leased or ready.
+A batch is loaded when somebody is to work on it, and forgotten when nothing of it is leased.
 Everything here is set algebra; what changed is collected by `changes_of` for the store to write.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from farm.audience import BitMap, between, seal, take, unseal
-from farm.lifecycle import READY, REST, WAITING, Part, State, check_move, part_of
+from farm.lifecycle import READY, REST, Part, State, check_move, part_of
 from farm.store.storage import BatchKey, PartKey, PartRow, PostRow
 
 DONE = Part(State.DELIVERED, 1).key  # those done while others of the rest still wait
@@ -267,8 +267,3 @@ class Batch:
         for part in self.dirty:
             if part != REST and part not in self.parts:
                 yield (*self.key, part)
-
-    def waiting(self) -> bool:
-        """Somebody is queued or retrying."""
-        states = (part_of(part).state for part in self.parts)
-        return self.rest is State.QUEUED or any(state in WAITING for state in states)

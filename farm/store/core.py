@@ -1,8 +1,8 @@
 """The store without its sockets: groups of requests in, answers out, one transaction a group.
 
-Requests are applied in the order they came, then what waits in the collecting parts is written,
-leases are granted, and all of it is committed; only then does anybody hear of it. What is in memory
-is a cache of what is stored: after a rollback it is thrown away and read again.
+Outcomes are applied, then operations in the order they came; what waits in the collecting parts is
+written, leases are granted, and all of it is committed. Only then does anybody hear of it. What is
+in memory is a cache of what is stored: after a rollback it is thrown away and read again.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ DAY_US = 86_400_000_000
 DISK_LOOK_EVERY_S = 0.5
 GONE_REMEMBERED_MAX = 1_000
 HEARD_MAX = 100  # messages of a session
+NEED_NO_ROOM = {
+    Op.STATS, Op.SESSIONS, Op.SESSION_DIED, Op.IMPORT_KNOWN, Op.BACKUP_PROGRESS,
+}  # fmt: skip
 FULL_PAUSE_S = 1.0  # nothing is leased for so long after the disk was found full
 
 
@@ -164,6 +167,9 @@ class Core:
             return self._run(group)
         except CommitUnknown:
             raise
+        except StorageFull as error:
+            self._recover(error)
+            return self._without_room(group, error)
         except Exception as error:  # noqa: BLE001
             self._recover(error)
             if len(group) <= 1:
@@ -175,16 +181,36 @@ class Core:
             answers.leases |= single.leases
         return answers
 
+    def _without_room(self, group: Group, error: StorageFull) -> Answers:
+        """Nothing of the group was stored, and what needs room is refused for sure, not tried one
+        by one; what needs none is run once more, and so are outcomes, which set room free."""
+        small = [operation for operation in group.operations if operation[0] in NEED_NO_ROOM]
+        again = Group(small, group.outcomes, group.leases)
+        if len(again) == len(group):
+            if not group.outcomes:
+                return Answers([wire.failed(error) for _ in group.operations])
+            again.outcomes = []
+        answers = self.run(again) if again else Answers()
+        told = iter(answers.results)
+        answers.results = [
+            next(told) if operation[0] in NEED_NO_ROOM else wire.failed(error)
+            for operation in group.operations
+        ]
+        return answers
+
     def _run(self, group: Group) -> Answers:
         now_us, now_s = self._clock.now_us(), self._clock.monotonic_s()
         self._now_us = now_us
         self._storage.begin()
         self._intake.look_up([op[1] for op in group.operations if op[0] == Op.PUBLISH])
-        results = [self._operate(operation) for operation in group.operations]
-        self._write_posts()
+        # Outcomes first: a worker's last report counts before its death, a delivery before a
+        # retraction.
         counted: set[tuple[str, int]] = set()
         for message in group.outcomes:
             self._take_outcomes(message, now_us, counted)
+        self._dispatch.flush()
+        results = [self._operate(operation) for operation in group.operations]
+        self._write_posts()
         self._dispatch.flush()
         if now_s < self._full_until_s:
             leases = self._park(group.leases)
@@ -222,7 +248,9 @@ class Core:
 
     def _blame(self, group: Group, error: Exception) -> Answers:
         """The one request of a group, or the housekeeping, that failed."""
-        if not isinstance(error, HarkError):
+        if isinstance(error, HarkError):
+            log(logging.ERROR, "a request failed", why=error)
+        else:
             error_id = f"{self._chance.getrandbits(48):012x}"
             log(logging.ERROR, "a request failed", error_id=error_id, kind=type(error).__name__)
             logging.getLogger("hark").debug("traceback", exc_info=error)

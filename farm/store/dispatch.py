@@ -27,7 +27,7 @@ from farm.store.totals import Totals
 from farm.store.turns import Turns
 from farm.wire import Grant, LeaseOutcome, Outcome
 
-PROMOTED_PER_TURN_MAX = 2_000  # parts
+PROMOTED_PER_TURN_MAX = 200  # parts; some 15 ms
 BROKEN_AGAIN_US = 1_000_000  # retries that cannot be read are due for ever; no need to hurry
 SUSPECTS_TOGETHER_MAX = 32  # after one death; after two singly
 DEATHS_MAX = 3
@@ -97,7 +97,8 @@ class Dispatch:
             batch = self._batch(key)
             members = between(batch.members_of(row.part), row.low, row.high)
             for other in batch.leases:
-                members -= other.all() if other.part == row.part else BitMap()
+                if other.part == row.part:
+                    members = members - other.all()
             lease = Lease(
                 row.id, row.session, batch, row.part, row.low, row.high, members, row.deaths
             )
@@ -160,14 +161,22 @@ class Dispatch:
                 return []
         granted = []
         for batch, part, picked in self._turns.take(want, self._sound_batch):
-            self._suppress_lost(batch, part)
-            count = picked
-            while count > 0 and batch.free_size(part):
-                low, high, members, blob = batch.reserve(part, count)
-                lease = self._new_lease(session, batch, part, low, high, members, 0)
-                size = batch.size if members is None else len(members)
-                granted.append(self._granted(lease, size, blob))
-                count -= size
+            try:
+                granted += self._grant_of(batch, part, picked, session)
+            except Corrupt as error:
+                _tell_of_broken(batch.key, error)
+        return granted
+
+    def _grant_of(self, batch: Batch, part: int, count: int, session: str) -> list[Grant]:
+        """Up to so many of one part. Raises `Corrupt` before it has changed anything."""
+        self._suppress_lost(batch, part)
+        granted = []
+        while count > 0 and batch.free_size(part):
+            low, high, members, blob = batch.reserve(part, count)
+            lease = self._new_lease(session, batch, part, low, high, members, 0)
+            size = batch.size if members is None else len(members)
+            granted.append(self._granted(lease, size, blob))
+            count -= size
         return granted
 
     def renew(self, session: str, held: Iterable[int], now_s: float) -> list[int]:
@@ -388,10 +397,14 @@ class Dispatch:
         granted: list[Grant] = []
         room = SUSPECTS_TOGETHER_MAX
         for suspect in list(self._suspects.values()):
-            if suspect.deaths > 1 and granted:
+            if suspect.batch.key[1] not in self._enabled or (suspect.deaths > 1 and granted):
                 continue
             most = room if suspect.deaths == 1 else 1
-            members = self._take_suspected(suspect, most)
+            try:
+                members = self._take_suspected(suspect, most)
+            except Corrupt as error:
+                _tell_of_broken(suspect.batch.key, error)
+                continue
             if members:
                 batch, part = suspect.batch, suspect.part
                 batch.hold_back(part, members)
@@ -470,12 +483,11 @@ class Dispatch:
     # Batches in memory, and their storing
 
     def _sound_batch(self, key: BatchKey) -> Batch | None:
-        """None where its bytes are not what was written: nobody of it is told, rather than others,
-        and what is sound goes on."""
+        """None where its bytes are not what was written."""
         try:
             return self._batch(key)
         except Corrupt as error:
-            log(logging.ERROR, "a batch cannot be sent", post=key[0], why=error)
+            _tell_of_broken(key, error)
             return None
 
     def _batch(self, key: BatchKey) -> Batch:
@@ -588,3 +600,8 @@ class Dispatch:
         self._totals.add(count, totals.SENT)
         age_s = max(now_us - batch.post.received_at_us, 0) / 1e6
         self._totals.observe(totals.END_TO_END, age_s, count)
+
+
+def _tell_of_broken(key: BatchKey, error: Corrupt) -> None:
+    """Nobody of such a batch is told, rather than others; what is sound goes on."""
+    log(logging.ERROR, "a batch cannot be sent", post=key[0], why=error)

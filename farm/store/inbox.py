@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from farm.audience import BitMap, unseal
+from farm.errors import Corrupt
 from farm.lifecycle import REST, Part, Reason, State, part_of
 from farm.store.cursor import Cursor, Signer
 from farm.store.ledger import ledger_of
@@ -115,6 +116,8 @@ class Reading:
             if source.shows(ordinal) and not (unread_only and source.is_read(ordinal)):
                 post = self._snapshot.post(-seq)
                 if post is not None:
+                    if post.author != source.author.number:
+                        raise Corrupt(f"author {source.author.number} lists a post of another")
                     yield post, source
                     count -= 1
             if ordinal - 1 > source.base:

@@ -7,8 +7,12 @@ begin above it. Who follows whom stays.
 
 from __future__ import annotations
 
+import logging
+
 from farm.audience import unseal
+from farm.errors import Corrupt
 from farm.lifecycle import State
+from farm.observe import log
 from farm.store.dispatch import Dispatch
 from farm.store.graph import Graph
 from farm.store.storage import PostRow, Storage
@@ -46,15 +50,23 @@ class Retention:
             young = post.received_at_us > now_us - self._retention_us
             if young or self._storage.is_waiting(post.seq):
                 break
-            self._remove(post)
+            try:
+                self._remove(post)
+            except Corrupt as error:
+                log(logging.ERROR, "an old post cannot be removed", post=post.id, why=error)
+                break
             removed += 1
         self.next_s = now_s + (STEP_EVERY_S if removed == POSTS_PER_STEP else LOOK_EVERY_S)
 
     def _remove(self, post: PostRow) -> None:
-        for part in self._storage.parts_of_post(post.seq):
-            if part.state == State.DEAD and part.members is not None:
-                members = unseal(part.members, f"post {post.seq} part {part.part}")
-                self._dispatch.forget_dead(part.channel, part.error, len(members))
+        """Raises `Corrupt` before it has changed anything."""
+        dead = [
+            (part.channel, part.error, len(unseal(part.members, f"post {post.seq}")))
+            for part in self._storage.parts_of_post(post.seq)
+            if part.state == State.DEAD and part.members is not None
+        ]
+        for letters in dead:
+            self._dispatch.forget_dead(*letters)
         if post.author:
             self._graph.expired(self._graph.numbered(post.author), post.ordinal)
             self._storage.drop_history(post.author, post.ordinal, post.seq)

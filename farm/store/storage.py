@@ -154,7 +154,7 @@ class Snapshot(Protocol):
 
     def author(self, number: int) -> AuthorRow | None: ...
     def author_block(self, number: int, ordinal: int) -> bytes | None:
-        """The 32 seqs of an author's posts in which this ordinal lies (see `blocks.py`)."""
+        """The 32 seqs of an author's posts in which this ordinal lies (see `history.py`)."""
 
     def muted_by(self, author: int) -> bytes | None:
         """Sealed set of those who mute the author."""

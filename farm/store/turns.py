@@ -35,9 +35,6 @@ class Turns:
         for author, post in storage.waiting_posts(channels):
             self.add(author, post)
 
-    def __bool__(self) -> bool:
-        return bool(self._ring)
-
     def add(self, author: int, post: int, ready: Iterable[ReadyPart] | None = None) -> None:
         """Something of the post is ready, perhaps again; all that is, where the caller knows."""
         self._open.pop(post, None)

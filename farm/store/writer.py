@@ -47,7 +47,9 @@ def main() -> int:
     chance = random.Random(settings.seed)
     data_dir = Path(settings.data_dir)
     try:
-        storage = SqliteStorage.create_or_open(data_dir, chance=chance, now_us=clock.wall_us())
+        # What signs cursors and tells stores apart is never to be guessed, whatever the seed.
+        secret = random.SystemRandom()
+        storage = SqliteStorage.create_or_open(data_dir, chance=secret, now_us=clock.wall_us())
         core = Core(storage, clock, chance, rules_of(settings))
     except (StartError, Corrupt) as error:
         sys.stderr.write(f"hark: {error.message}\n")
@@ -215,8 +217,9 @@ class Writer:
 
     def _remember(self, client: str, number: int, payload: bytes) -> None:
         """The same request asked again gets the same answer."""
-        if client not in self._answered and len(self._answered) >= CLIENTS_REMEMBERED_MAX:
-            self._answered.pop(next(iter(self._answered)))
+        self._answered.pop(client, None)
+        if len(self._answered) >= CLIENTS_REMEMBERED_MAX:
+            del self._answered[next(iter(self._answered))]
         self._answered[client] = (number, payload)
 
     def _dismiss(self) -> None:

@@ -72,7 +72,6 @@ def test_when_nobody_of_the_rest_waits_it_becomes_those_delivered() -> None:
     assert rest_of(batch) is State.DELIVERED
     assert DONE not in batch.parts
     assert batch.rest_size() == 2
-    assert batch.waiting()
     assert list(batch.gone_parts()) == [(*KEY, DONE)]
 
 
