@@ -34,28 +34,30 @@ class Hark:
         self._channel = grpc.insecure_channel(address, _OPTIONS)
 
     def __enter__(self) -> Self:
-        try:
-            self._connect()
-        except BaseException:
-            self._channel.close()
-            raise
+        self._connect()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._channel.close()
 
     def _connect(self) -> None:
-        """At the first refusal it is not there; gRPC alone would go on trying."""
+        """At the first refusal it is not there; gRPC alone would go on trying.
+
+        What is not there is not closed: gRPC's thread, which looks for the state until nobody asks
+        for it any more, would now and then tell on standard error that it was.
+        """
         states: queue.SimpleQueue[grpc.ChannelConnectivity] = queue.SimpleQueue()
         self._channel.subscribe(states.put, try_to_connect=True)
         state = None
-        with contextlib.suppress(queue.Empty):
-            while state not in {
-                grpc.ChannelConnectivity.READY,
-                grpc.ChannelConnectivity.TRANSIENT_FAILURE,
-            }:
-                state = states.get(timeout=CONNECT_S)
-        self._channel.unsubscribe(states.put)
+        try:
+            with contextlib.suppress(queue.Empty):
+                while state not in {
+                    grpc.ChannelConnectivity.READY,
+                    grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+                }:
+                    state = states.get(timeout=CONNECT_S)
+        finally:
+            self._channel.unsubscribe(states.put)
         if state is not grpc.ChannelConnectivity.READY:
             raise Failed(
                 "UNAVAILABLE",
