@@ -27,7 +27,7 @@ from farm.store.totals import Totals
 from farm.store.turns import Turns
 from farm.wire import Grant, LeaseOutcome, Outcome
 
-PROMOTED_PER_TURN_MAX = 200  # parts; some 15 ms
+PROMOTED_PER_TURN_MAX = 200  # parts; 2,000 held up a turn for 125 to 200 ms
 BROKEN_AGAIN_US = 1_000_000  # retries that cannot be read are due for ever; no need to hurry
 SUSPECTS_TOGETHER_MAX = 32  # after one death; after two singly
 DEATHS_MAX = 3
