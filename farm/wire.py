@@ -176,6 +176,32 @@ class InboxPage(NamedTuple):
     live_cursor: str
 
 
+class EventKind(IntEnum):
+    LIVE = 1
+    ADDED = 2
+    UPDATED = 3
+    REMOVED = 4
+    GAP = 5
+    RESET = 6
+
+
+class Event(NamedTuple):
+    """Something that changed in a person's inbox. Resume after it by its cursor.
+
+    Events of one `shape` (0: of none) differ in nothing but `cursor` and their notification's `id`
+    and `user_id`, so what shows one can show the others.
+    """
+
+    kind: EventKind
+    cursor: str
+    notification: Notification | None = None  # of ADDED and UPDATED, its newest state
+    id: str = ""  # of REMOVED: the notification's
+    reason: str = ""  # of REMOVED: retracted, expired, muted, unfollowed; of RESET: see the schema
+    from_cursor: str = ""  # of GAP
+    to_cursor: str = ""
+    shape: int = 0
+
+
 class ChannelLedger(NamedTuple):
     channel: str
     queued: int

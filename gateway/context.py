@@ -7,6 +7,7 @@ from typing import NamedTuple
 from strawberry.types import Info
 
 from farm.client import FarmClient, StoreClient
+from farm.live import Live
 from gateway.values import PostIds
 
 
@@ -15,6 +16,7 @@ class Context(NamedTuple):
 
     store: StoreClient
     farm: FarmClient
+    live: Live
     post_ids: PostIds
 
 

@@ -25,6 +25,7 @@ from farm.client import FarmClient, StoreClient
 from farm.clock import Clock, SystemClock
 from farm.config import Child
 from farm.errors import StartError
+from farm.live import Live
 from farm.observe import ProcessMetrics, log, start_logging
 from farm.sockets import Addresses, Sockets, answer_pings
 from gateway.calls import Calls, Service
@@ -73,14 +74,16 @@ async def serve(child: Child, clock: Clock, chance: Random) -> None:
     """Serves until SIGTERM, then ends what is in flight."""
     stop = _stop_signal()
     sockets, addresses = Sockets(), Addresses(child.sockets)
+    metrics = ProcessMetrics()
     store = StoreClient(
         sockets, addresses,
-        name=child.name, readers=child.settings.readers, clock=clock, metrics=ProcessMetrics(),
+        name=child.name, readers=child.settings.readers, clock=clock, metrics=metrics,
     )  # fmt: skip
+    live = Live(store, metrics)
     farm = FarmClient(sockets, addresses)
     calls, checks = Calls(chance), health.aio.HealthServicer()
     server = grpc.aio.server(options=_OPTIONS)
-    await _add(server, calls, checks, _services(store, farm, PostIds(clock, chance), clock))
+    await _add(server, calls, checks, _services(store, farm, live, PostIds(clock, chance), clock))
     address = _listen(server, child.settings.host, child.settings.grpc_port)
     await server.start()
     control = sockets.async_server(addresses.control("gateway", child.number))
@@ -104,7 +107,7 @@ def _stop_signal() -> asyncio.Event:
 
 
 def _services(
-    store: StoreClient, farm: FarmClient, post_ids: PostIds, clock: Clock
+    store: StoreClient, farm: FarmClient, live: Live, post_ids: PostIds, clock: Clock
 ) -> list[Service]:
     """All that is offered. gRPC looks them through in this order at every call."""
     return [
@@ -112,7 +115,7 @@ def _services(
         NotificationService(store, post_ids).service(),
         PostService(store, post_ids).service(),
         SocialGraphService(store, clock).service(),
-        InboxService(store).service(),
+        InboxService(store, live).service(),
         OperationsService(store, farm).service(),
     ]
 

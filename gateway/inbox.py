@@ -12,14 +12,16 @@ from farm.limits import (
     check_id,
     check_page_size,
 )
+from farm.live import Live
 from gateway.calls import Service
 from gateway.pb.hark.v1 import hark_pb2
 from gateway.values import STATUS, timestamp
 
 
 class InboxService:
-    def __init__(self, store: StoreClient) -> None:
+    def __init__(self, store: StoreClient, live: Live) -> None:
         self._store = store
+        self._live = live
 
     def service(self) -> Service:
         return Service(

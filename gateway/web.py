@@ -23,6 +23,7 @@ from farm.client import FarmClient, StoreClient
 from farm.clock import Clock, SystemClock
 from farm.config import Child
 from farm.errors import StartError
+from farm.live import Live
 from farm.observe import ProcessMetrics, log, start_logging
 from farm.sockets import Addresses, Sockets, answer_pings
 from gateway.context import Context
@@ -61,14 +62,16 @@ async def serve(child: Child, clock: Clock, chance: Random) -> None:
     settings = child.settings
     listener = listen(settings.host, settings.http_port)
     sockets, addresses = Sockets(), Addresses(child.sockets)
+    metrics = ProcessMetrics()
     store = StoreClient(
         sockets, addresses,
-        name=child.name, readers=settings.readers, clock=clock, metrics=ProcessMetrics(),
+        name=child.name, readers=settings.readers, clock=clock, metrics=metrics,
     )  # fmt: skip
+    live = Live(store, metrics)
     farm = FarmClient(sockets, addresses)
     incidents = Incidents(child.name)
     schema = make_schema(introspection=not settings.no_introspection)
-    context = Context(store, farm, PostIds(clock, chance))
+    context = Context(store, farm, live, PostIds(clock, chance))
     site = make_site(
         GraphQL(schema, context, incidents),
         Exposition(store, farm, clock),

@@ -33,6 +33,7 @@ LAYERS = {
     "farm.sockets": 3,
     "farm.observe": 3,
     "farm.client": 4,
+    "farm.live": 5,
     "farm.store": 5,
     "farm.channels": 5,
     "farm.worker": 6,
@@ -61,6 +62,7 @@ SEEN_BY_GATEWAY = {
     "farm.sockets",
     "farm.observe",
     "farm.client",
+    "farm.live",
 }
 
 # Which file may import which library, by the beginning of its path. A new library needs a row, and
