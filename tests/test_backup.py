@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from farm.store.cursor import Cursor
+from farm.cursor import Cursor
 from farm.store.sqlite_snapshot import DATABASE, SqliteSnapshot
 from tests.farm_process import ROOT, StartFarm, wait_until
 from tests.test_acceptance import Client, check, counters, ids

@@ -28,6 +28,7 @@ LAYERS = {
     "farm.limits": 1,
     "farm.schedule": 1,
     "farm.config": 2,
+    "farm.cursor": 2,
     "farm.edges": 2,
     "farm.wire": 2,
     "farm.sockets": 3,

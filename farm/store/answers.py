@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from farm.audience import unseal
+from farm.cursor import Signer
 from farm.errors import NotFound
 from farm.lifecycle import State
 from farm.limits import shown
-from farm.store.cursor import Signer
 from farm.store.inbox import Reading
 from farm.store.intake import INBOX
 from farm.store.letters import group_id

@@ -17,10 +17,10 @@ from typing import Any
 
 from farm import wire
 from farm.clock import Clock, SteadyClock
+from farm.cursor import InboxCursors
 from farm.errors import HarkError, Internal, Refused
 from farm.observe import log
 from farm.store import totals
-from farm.store.cursor import Signer
 from farm.store.dispatch import Dispatch, Terms
 from farm.store.graph import Changes, Graph
 from farm.store.intake import Intake
@@ -141,7 +141,7 @@ class Core:
             chance=self._chance,
             now_s=self._clock.monotonic_s(),
         )
-        self._marks = Marks(storage, Signer(self._meta.secret))
+        self._marks = Marks(storage, InboxCursors(self._meta.incarnation, self._meta.secret))
         self._retractions = Retractions(storage, self._dispatch, self._changes)
         self._letters = Letters(storage, self._graph, self._dispatch)
         self._retention = Retention(

@@ -11,9 +11,9 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from farm.audience import BitMap, unseal
+from farm.cursor import END, InboxCursors, Signer
 from farm.errors import Corrupt
 from farm.lifecycle import REST, Part, Reason, State, part_of
-from farm.store.cursor import Cursor, Signer
 from farm.store.ledger import ledger_of
 from farm.store.sources import Source, sources_of
 from farm.store.storage import PartRow, PostRow, Snapshot
@@ -55,13 +55,14 @@ class Reading:
         self._segments = segments
         self._meta = snapshot.meta()
         self._signer = Signer(self._meta.secret)
+        self._cursors = InboxCursors(self._meta.incarnation, self._meta.secret)
 
     # Inboxes
 
     def inbox(self, user_id: str, size: int, after: str, unread_only: bool) -> InboxPage:  # noqa: FBT001
         """A page, newest first. Raises `InvalidArgument` for a cursor of somebody else's."""
-        before = self._cursor(user_id, after).change if after else NO_LIMIT
-        live = self._sign(user_id, self._meta.change)
+        before = self._cursors.read(user_id, after, "after").change if after else NO_LIMIT
+        live = self._cursors.sign(user_id, self._meta.change, END)
         number = self._snapshot.number_of(user_id)
         if number is None:
             return InboxPage([], has_more=False, unread=0, live_cursor=live)
@@ -140,7 +141,7 @@ class Reading:
             read=source.is_read(post.ordinal),
             state=next((state for state in _FIRST_SAYS if state in states), State.QUEUED),
             attempts=max((delivery.attempts for delivery in deliveries), default=0),
-            cursor=self._sign(user_id, post.seq),
+            cursor=self._cursors.sign(user_id, post.seq),
             deliveries=deliveries,
         )
 
@@ -247,15 +248,6 @@ class Reading:
 
     def user_ids(self, sealed_numbers: bytes) -> list[str]:
         return self._snapshot.user_ids(list(unseal(sealed_numbers, "numbers")))
-
-    # Cursors
-
-    def _sign(self, user_id: str, change: int) -> str:
-        cursor = Cursor(self._meta.incarnation, change)
-        return self._signer.sign("inbox", user_id, cursor.pack())
-
-    def _cursor(self, user_id: str, token: str) -> Cursor:
-        return Cursor.unpack(self._signer.read("inbox", user_id, token, "after"))
 
     def _members(self, segment: int) -> BitMap:
         return self._segments.members(self._snapshot, segment)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from farm.audience import BitMap, between, seal, unseal
+from farm.cursor import InboxCursors
 from farm.errors import NotFound
 from farm.limits import shown
-from farm.store.cursor import Cursor, Signer
 from farm.store.history import History
 from farm.store.storage import FOLLOW, PostRow, Storage
 
@@ -20,9 +20,9 @@ from farm.store.storage import FOLLOW, PostRow, Storage
 class Marks:
     """Marks notifications, within the writer's transaction."""
 
-    def __init__(self, storage: Storage, signer: Signer) -> None:
+    def __init__(self, storage: Storage, cursors: InboxCursors) -> None:
         self._storage = storage
-        self._signer = signer
+        self._cursors = cursors
 
     def mark(self, user_id: str, notification_ids: Sequence[str], read: bool) -> bool:  # noqa: FBT001
         """Marks single ones; what is no notification of this person is left alone. True where
@@ -51,7 +51,7 @@ class Marks:
 
         Raises `InvalidArgument` (a cursor of somebody else's), `NotFound`.
         """
-        cursor = Cursor.unpack(self._signer.read("inbox", user_id, token, "up_to"))
+        cursor = self._cursors.read(user_id, token, "up_to")
         user = self._number(user_id)
         before = self._storage.read_up_to(user)
         up_to = max(before, cursor.change)

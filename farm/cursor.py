@@ -18,7 +18,9 @@ from farm.errors import InvalidArgument
 
 _MAC_BYTES = 10
 _TOKEN_CHARACTERS_MAX = 1_000
-_CURSOR = struct.Struct(">QQI")
+_CURSOR = struct.Struct(">QQQ")
+
+END = 2**64 - 1  # the position after everything that a change did
 
 
 class Signer:
@@ -52,7 +54,10 @@ class Signer:
 
 
 class Cursor(NamedTuple):
-    """A place in a person's inbox: pages go on below it, live events resume above it."""
+    """A place in a person's inbox: pages go on below it, live events resume above it.
+
+    A change moves one notification (position 0) or several (by the seq of the post of each).
+    """
 
     incarnation: int
     change: int
@@ -62,5 +67,26 @@ class Cursor(NamedTuple):
         return _CURSOR.pack(*self)
 
     @staticmethod
-    def unpack(payload: bytes) -> Cursor:
+    def unpack(payload: bytes, field: str) -> Cursor:
+        """Raises `InvalidArgument` where an older Hark gave the cursor out."""
+        if len(payload) != _CURSOR.size:
+            raise InvalidArgument(f"{field}: was given out by another version; leave it out")
         return Cursor(*_CURSOR.unpack(payload))
+
+
+class InboxCursors:
+    """Signs and reads the cursors of inboxes of one store."""
+
+    PURPOSE = "inbox"
+
+    def __init__(self, incarnation: int, secret: bytes) -> None:
+        self.incarnation = incarnation
+        self._signer = Signer(secret)
+
+    def sign(self, user_id: str, change: int, position: int = 0) -> str:
+        cursor = Cursor(self.incarnation, change, position)
+        return self._signer.sign(self.PURPOSE, user_id, cursor.pack())
+
+    def read(self, user_id: str, token: str, field: str) -> Cursor:
+        """Raises `InvalidArgument` naming the field where it is no cursor of this inbox."""
+        return Cursor.unpack(self._signer.read(self.PURPOSE, user_id, token, field), field)
