@@ -20,6 +20,6 @@ context.py       what resolvers ask
 query_limits.py  how large a question may be
 nodes.py         the types of the answers
 exposition.py    every metric, from the three places that know them
-pages.py         GraphiQL, from the files in graphiql/
+pages.py         what a browser shows, from the files in browser/ and graphiql/
 refusals.py      the face of an error towards HTTP and GraphQL
 """

@@ -45,7 +45,9 @@ def make_site(
         "hark", config=_config(), error_handler=JsonErrors(incidents), configure_logging=False
     )
     _guard(site, frozenset(origin.rstrip("/").lower() for origin in allowed_origins))
-    _add_graphql(site, graphql, Pages())
+    pages = Pages()
+    _add_graphql(site, graphql, pages)
+    _add_pages(site, pages)
     _add_state(site, exposition)
     return site
 
@@ -69,15 +71,36 @@ def _config() -> Config:
 def _add_graphql(site: Site, graphql: GraphQL, pages: Pages) -> None:
     async def answer(request: Request) -> HTTPResponse:
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
-            return pages.page()
+            return pages.graphiql()
         return await graphql.answer(request)
 
     async def file(request: Request, name: str) -> HTTPResponse:
-        return pages.file(name)
+        return pages.graphiql_file(name)
 
     for path in GRAPHQL_PATHS:
         site.add_route(answer, path, methods=("GET", "POST"), name=path.strip("/"))
     site.add_route(file, "/graphiql/<name:str>", methods=_READ, name="file")
+
+
+def _add_pages(site: Site, pages: Pages) -> None:
+    """What people look at."""
+
+    async def operator(request: Request) -> HTTPResponse:
+        return pages.operator()
+
+    async def inbox(request: Request, user: str) -> HTTPResponse:
+        return pages.inbox()
+
+    async def inbox_of(request: Request) -> HTTPResponse:
+        return pages.inbox_of(request.args.get("user", ""))
+
+    async def file(request: Request, version: str, name: str) -> HTTPResponse:
+        return pages.file(version, name)
+
+    site.add_route(operator, "/", methods=_READ)
+    site.add_route(inbox_of, "/inbox", methods=_READ)
+    site.add_route(inbox, "/inbox/<user:str>", methods=_READ)
+    site.add_route(file, "/browser/<version:str>/<name:str>", methods=_READ, name="page_file")
 
 
 def _add_state(site: Site, exposition: Exposition) -> None:
