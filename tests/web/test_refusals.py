@@ -87,7 +87,6 @@ def test_largest_body_is_taken(web: WebProcess) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "NOT_FOUND"),
         ("GET", "/nothing/here", 404, "NOT_FOUND"),
         ("GET", "/graphiql/../../pyproject.toml", 404, "NOT_FOUND"),
         ("GET", "/graphiql/page.jsx", 404, "NOT_FOUND"),
