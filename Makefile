@@ -11,6 +11,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt
 PROTOS := $(sort $(wildcard proto/*/*.proto proto/*/*/*.proto))
 PB := gateway/pb
 AUDIT := tests/web/audit
+CLIENTS := tests/web/clients
 
 # Python finds its own place by PATH, so an empty environment gets the usual one.
 export PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -27,10 +28,10 @@ run: $(VENV)/.run $(VENV)/.proto ## install what Hark needs and start it with sa
 	@exec $(BIN)/python supervisor.py $(ARGS)
 
 # The tests prove that gateway/pb is fresh, so they must not find it freshly written.
-test: $(VENV)/.dev $(VENV)/.audit ## run the tests, all but the slow ones
+test: $(VENV)/.dev $(VENV)/.audit $(VENV)/.clients ## run the tests, all but the slow ones
 	@exec $(BIN)/python -m pytest -m "not slow and not bench" $(ARGS)
 
-test-all: $(VENV)/.dev $(VENV)/.audit ## run the tests, slow ones too
+test-all: $(VENV)/.dev $(VENV)/.audit $(VENV)/.clients ## run the tests, slow ones too
 	@exec $(BIN)/python -m pytest -m "not bench" $(ARGS)
 
 bench: $(VENV)/.dev ## measure, each figure beside its limit
@@ -53,7 +54,7 @@ proto: $(VENV)/.run ## write gateway/pb from proto
 	@$(call generate)
 
 clean: ## remove what make made; the data of a running Hark stays
-	rm -rf $(VENV) $(AUDIT)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(AUDIT)/node_modules $(CLIENTS)/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Mapping the folder onto the package's path makes protoc write imports that are right as they are.
@@ -89,9 +90,16 @@ $(VENV)/.dev: $(VENV)/.run
 	@$(INSTALL) --no-build-isolation --editable '.[proto,test,dev]'
 	@touch $@
 
-# One test runs in Node. Where that is missing there is no stamp, and the test says that it did not run.
+# Some tests run in Node. Where that is missing there is no stamp, and they say that they did not run.
 $(VENV)/.audit: $(AUDIT)/package-lock.json $(VENV)/.made
-	@if command -v node >/dev/null && command -v npm >/dev/null; then \
-	  echo 'installing what the audit of GraphQL over HTTP needs into $(AUDIT) ...'; \
-	  npm ci --prefix $(AUDIT) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch $@; \
-	else echo 'Node and npm are missing: GraphQL over HTTP is not audited'; fi
+	@$(call npm,$(AUDIT),the audit of GraphQL over HTTP)
+
+$(VENV)/.clients: $(CLIENTS)/package-lock.json $(VENV)/.made
+	@$(call npm,$(CLIENTS),the clients of live events)
+
+define npm
+if command -v node >/dev/null && command -v npm >/dev/null; then \
+  echo 'installing $(2) into $(1) ...'; \
+  npm ci --prefix $(1) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch $@; \
+else echo 'Node and npm are missing: $(2) will not run'; fi
+endef

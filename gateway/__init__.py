@@ -14,8 +14,15 @@ pb/              generated from proto/
 web.py           the HTTP process: its start, its life and its end
 site.py          which path answers what, and from whom a browser may ask
 graphql_http.py  GraphQL over HTTP: what a request asks, and the answer
+graphql_ws.py    GraphQL over a WebSocket, as graphql-transport-ws
+graphql_sse.py   GraphQL over server-sent events
+running.py       runs what is asked over a connection that stays open
+rendering.py     how an event is shown to a subscriber
+held.py          connections that stay open: heartbeats, and what waits to be sent
+websocket.py     a WebSocket over a connection that Sanic accepted
 schema.py        what can be asked; schema.graphql is the same as text
 mutations.py     what can be changed
+live.py          what can happen in an inbox, and the subscription to it
 context.py       what resolvers ask
 query_limits.py  how large a question may be
 nodes.py         the types of the answers

@@ -12,12 +12,13 @@ from gateway.values import PostIds
 
 
 class Context(NamedTuple):
-    """The same for every question; there are no accounts yet."""
+    """The same for every question but for the last; there are no accounts yet."""
 
     store: StoreClient
     farm: FarmClient
     live: Live
     post_ids: PostIds
+    resume_after: str = ""  # the cursor a subscription goes on from, whatever its query says
 
 
 Asked = Info[Context, None]

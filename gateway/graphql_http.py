@@ -68,7 +68,7 @@ class GraphQL:
             body: Any = [await self._one_of_many(question) for question in asked]
             status = 200
         else:
-            body, run = await self._run(asked, request.method)
+            body, run = await self.run(asked, request.method)
             # Whoever asks for the newer media type reads the status; older clients expect 200.
             status = 200 if run or graphql_media_type(request) == JSON else 400
         return HTTPResponse(encoded(body), status=status, content_type=graphql_media_type(request))
@@ -76,11 +76,12 @@ class GraphQL:
     async def _one_of_many(self, question: Question) -> dict[str, Any]:
         """In turn, so that each sees what those before it changed; a bad one spoils no other."""
         try:
-            return (await self._run(question, "POST")).body
+            return (await self.run(question, "POST")).body
         except HttpRefusal as refusal:
             return graphql_refusal(refusal)
 
-    async def _run(self, question: Question, method: str) -> Answer:
+    async def run(self, question: Question, method: str) -> Answer:
+        """Raises `HttpRefusal` where this may not be asked by this method, or is a subscription."""
         try:
             result = await self._schema.execute(
                 question.query,
@@ -114,12 +115,12 @@ def from_body(request: Request) -> Question | list[Question]:
         raise HttpRefusal(
             415, "INVALID_ARGUMENT", f"Content-Type: must be {JSON}, in UTF-8", {"Accept": JSON}
         )
-    body = _json("the body", request.body)
+    body = json_in("the body", request.body)
     if not isinstance(body, list):
-        return _question(body)
+        return question_in(body)
     if not 1 <= len(body) <= BATCH_MAX:
         _invalid(f"the body: is a batch of {len(body):,}; must be from 1 to {BATCH_MAX} operations")
-    return [_question(one) for one in body]
+    return [question_in(one) for one in body]
 
 
 def from_url(request: Request) -> Question:
@@ -130,11 +131,11 @@ def from_url(request: Request) -> Question:
     arguments: dict[str, Any] = {name: values[0] for name, values in given.items()}
     for name in ("variables", "extensions"):
         if text := arguments.pop(name, ""):
-            arguments[name] = _json(name, text.encode())
-    return _question(arguments)
+            arguments[name] = json_in(name, text.encode())
+    return question_in(arguments)
 
 
-def _question(asked: Any) -> Question:
+def question_in(asked: Any) -> Question:
     """Raises `HttpRefusal` where a part of it is of another kind than it must be."""
     if not isinstance(asked, dict):
         _invalid("the body: must be a JSON object with a query")
@@ -149,7 +150,8 @@ def _question(asked: Any) -> Question:
     return Question(query, asked.get("variables"), operation or None)
 
 
-def _json(what: str, text: bytes) -> Any:
+def json_in(what: str, text: bytes) -> Any:
+    """Raises `HttpRefusal` where it is none."""
     try:
         return json.loads(text.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError):

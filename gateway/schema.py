@@ -6,11 +6,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import strawberry
-from graphql import GraphQLError, OperationDefinitionNode
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    OperationDefinitionNode,
+    OperationType,
+    get_operation_ast,
+    parse,
+    specified_rules,
+)
+from graphql.execution import Executor
+from graphql.validation import NoSchemaIntrospectionCustomRule
 from strawberry import UNSET
 from strawberry.extensions import (
     DisableIntrospection,
@@ -19,6 +30,7 @@ from strawberry.extensions import (
     ValidationCache,
 )
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionContext
 
 from farm.limits import (
@@ -27,7 +39,8 @@ from farm.limits import (
     INBOX_PAGE_DEFAULT,
     INBOX_PAGE_MAX,
 )
-from gateway.context import Asked
+from gateway.context import Asked, Context
+from gateway.live import EVENTS, Subscription
 from gateway.mutations import Mutation
 from gateway.nodes import (
     SCALARS,
@@ -44,7 +57,7 @@ from gateway.nodes import (
     checked_id,
     page_size,
 )
-from gateway.query_limits import QueryLimits
+from gateway.query_limits import TOKENS_MAX, QueryLimits, check_size
 
 DOCUMENTS_CACHED_MAX = 256
 DELIVERED_MAX = 100
@@ -170,18 +183,72 @@ class NamedOperation(SchemaExtension):
                 raise GraphQLError("operationName: must name one of the query's operations")
 
 
+class Subscribed(NamedTuple):
+    """A document whose operation is a subscription, and what is wrong with it."""
+
+    document: DocumentNode
+    operation: OperationDefinitionNode
+    operation_name: str | None
+    errors: list[GraphQLError]
+
+
 class Schema(strawberry.Schema):
     """A schema that leaves its errors to whoever answers with them; the original logs each with a
     stack trace, a mistyped query too.
+
+    Subscriptions go past it: it would run each event anew for each subscriber. What it does to a
+    question before that is done here as well: the limits, the rules, the caches.
     """
+
+    def __init__(self, *, introspection: bool, **more: Any) -> None:
+        super().__init__(**more)
+        self._introspection = introspection
+        self.subscription_of = lru_cache(DOCUMENTS_CACHED_MAX)(self._subscription_of)
 
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
     ) -> None:
-        if self.config.disable_field_suggestions:
+        if not self._introspection:
             for error in errors:
                 # Strawberry takes them from fields, not from arguments, types and directives.
                 error.message = error.message.partition(" Did you mean ")[0]
+
+    def _subscription_of(self, query: str, operation_name: str | None) -> Subscribed | None:
+        """None where this is no subscription, or cannot be understood: then `execute` says why."""
+        try:
+            document = parse(query, max_tokens=TOKENS_MAX)
+        except GraphQLError:
+            return None
+        operation = get_operation_ast(document, operation_name)
+        if operation is None or operation.operation is not OperationType.SUBSCRIPTION:
+            return None
+        return Subscribed(document, operation, operation_name, self._wrong(document))
+
+    def _wrong(self, document: DocumentNode) -> list[GraphQLError]:
+        try:
+            check_size(document)
+        except GraphQLError as error:
+            return [error]
+        more = () if self._introspection else (NoSchemaIntrospectionCustomRule,)
+        errors = validate_document(self._schema, document, (*specified_rules, *more))
+        self.process_errors(errors)
+        return errors
+
+    def executor(
+        self, subscribed: Subscribed, variables: Mapping[str, Any] | None, context: Context
+    ) -> Executor[Any] | list[GraphQLError]:
+        """What begins the subscription and runs its events; or what is wrong with the variables."""
+        made = Executor.build(
+            self._schema,
+            subscribed.document,
+            context_value=context,
+            raw_variable_values=dict(variables or {}),
+            operation_name=subscribed.operation_name,
+            hide_suggestions=not self._introspection,
+        )
+        if isinstance(made, list):
+            self.process_errors(made)
+        return made
 
 
 def make_schema(*, introspection: bool) -> Schema:
@@ -195,8 +262,11 @@ def make_schema(*, introspection: bool) -> Schema:
     if not introspection:
         extensions.append(DisableIntrospection)
     return Schema(
+        introspection=introspection,
         query=Query,
         mutation=Mutation,
+        subscription=Subscription,
+        types=EVENTS,
         extensions=extensions,
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=not introspection),
     )

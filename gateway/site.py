@@ -12,6 +12,8 @@ from sanic.response import BaseHTTPResponse, HTTPResponse
 
 from gateway.exposition import Exposition
 from gateway.graphql_http import GraphQL
+from gateway.graphql_sse import EventStreams, wanted
+from gateway.graphql_ws import GraphQLSockets
 from gateway.pages import Pages
 from gateway.refusals import (
     GRAPHQL_PATHS,
@@ -35,6 +37,8 @@ _READ = ("GET", "HEAD")
 
 def make_site(
     graphql: GraphQL,
+    event_streams: EventStreams,
+    sockets: GraphQLSockets,
     exposition: Exposition,
     incidents: Incidents,
     *,
@@ -46,7 +50,7 @@ def make_site(
     )
     _guard(site, frozenset(origin.rstrip("/").lower() for origin in allowed_origins))
     pages = Pages()
-    _add_graphql(site, graphql, pages)
+    _add_graphql(site, graphql, event_streams, sockets, pages)
     _add_pages(site, pages)
     _add_state(site, exposition)
     return site
@@ -68,8 +72,21 @@ def _config() -> Config:
     )
 
 
-def _add_graphql(site: Site, graphql: GraphQL, pages: Pages) -> None:
-    async def answer(request: Request) -> HTTPResponse:
+def _add_graphql(
+    site: Site,
+    graphql: GraphQL,
+    event_streams: EventStreams,
+    sockets: GraphQLSockets,
+    pages: Pages,
+) -> None:
+    async def answer(request: Request) -> HTTPResponse | None:
+        """None where it is answered already, or will be by more than one response."""
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            await sockets.accept(request)
+            return None
+        if wanted(request):
+            await event_streams.answer(request)
+            return None
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
             return pages.graphiql()
         return await graphql.answer(request)
@@ -77,6 +94,7 @@ def _add_graphql(site: Site, graphql: GraphQL, pages: Pages) -> None:
     async def file(request: Request, name: str) -> HTTPResponse:
         return pages.graphiql_file(name)
 
+    answer.is_websocket = True  # type: ignore[attr-defined]  # so Sanic lets it answer nothing
     for path in GRAPHQL_PATHS:
         site.add_route(answer, path, methods=("GET", "POST"), name=path.strip("/"))
     site.add_route(file, "/graphiql/<name:str>", methods=_READ, name="file")

@@ -29,7 +29,11 @@ from farm.sockets import Addresses, Sockets, answer_pings
 from gateway.context import Context
 from gateway.exposition import Exposition
 from gateway.graphql_http import GraphQL
+from gateway.graphql_sse import EventStreams
+from gateway.graphql_ws import GraphQLSockets
+from gateway.held import Connection, Heart
 from gateway.refusals import Incidents
+from gateway.running import Running
 from gateway.schema import make_schema
 from gateway.site import Site, make_site
 from gateway.values import PostIds
@@ -72,8 +76,13 @@ async def serve(child: Child, clock: Clock, chance: Random) -> None:
     incidents = Incidents(child.name)
     schema = make_schema(introspection=not settings.no_introspection)
     context = Context(store, farm, live, PostIds(clock, chance))
+    graphql = GraphQL(schema, context, incidents)
+    running = Running(schema, context, graphql, incidents)
+    heart = Heart()
     site = make_site(
-        GraphQL(schema, context, incidents),
+        graphql,
+        EventStreams(running, heart),
+        GraphQLSockets(running, heart),
         Exposition(store, farm, clock),
         incidents,
         allowed_origins=settings.allowed_origin,
@@ -81,9 +90,11 @@ async def serve(child: Child, clock: Clock, chance: Random) -> None:
     server = await _start(site, listener)
     control = sockets.async_server(addresses.control("web", child.number))
     pings = asyncio.create_task(answer_pings(control, lambda: {"serving": not stop.is_set()}))
+    beating = asyncio.create_task(heart.beat())
     log(logging.INFO, "serving", http=f"{settings.host}:{settings.http_port}")
     await stop.wait()
     await _drain(site, server, clock)
+    beating.cancel()
     pings.cancel()
     store.close()
     farm.close()
@@ -124,6 +135,7 @@ async def _start(site: Site, listener: socket.socket) -> AsyncioServer:
     """
     server = await site.create_server(
         sock=listener,
+        protocol=Connection,
         backlog=BACKLOG_CONNECTIONS,
         access_log=False,
         asyncio_server_kwargs={"start_serving": False},

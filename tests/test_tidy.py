@@ -85,6 +85,7 @@ LIBRARIES = {
     "strawberry": ("gateway/",),
     "tqdm": ("farm/", "supervisor.py", "benchmarks/"),
     "uvloop": ("farm/", "gateway/", "supervisor.py", "benchmarks/"),
+    "websockets": ("gateway/websocket.py",),
     "zmq": ("farm/sockets.py",),
 }
 

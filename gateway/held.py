@@ -1,0 +1,166 @@
+"""Connections that stay open: who on the other side still lives, and how much waits to be sent.
+
+Sanic makes a `Connection` for each client and answers its requests. What a request wants to keep
+open becomes `Held`: Sanic's time-outs end, and the heart beats for all of them together. A peer
+that is gone without a word, and one that takes nothing any more, is let go within two beats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import itertools
+import socket
+import struct
+import termios
+from typing import Any
+
+from sanic.server import HttpProtocol
+
+HEARTBEAT_S = 10.0
+SLOTS = 40  # parts of a beat: to hear thousands at once would keep everybody else waiting
+UNSENT_IN_KERNEL_BYTES_MAX = 128 * 1024
+
+_INT = struct.Struct("i")
+
+
+class Connection(HttpProtocol):
+    """One client's connection: HTTP, and then perhaps something that stays."""
+
+    __slots__ = ("held",)
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.held: Held | None = None
+
+    def hold(self, held: Held) -> None:
+        self.held = held
+        if self.recv_buffer:
+            held.received(bytes(self.recv_buffer))
+            self.recv_buffer.clear()
+
+    async def room(self) -> None:
+        """Returns when little enough waits to be sent. Raises `ConnectionResetError`."""
+        await self._can_write.wait()
+        if self.transport is None or self.transport.is_closing():
+            raise ConnectionResetError
+
+    # What asyncio and Sanic call; Sanic leaves these without types
+
+    def data_received(self, data: bytes) -> None:
+        if self.held is None:
+            super().data_received(data)
+        else:
+            self.held.received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.held is not None:
+            self.held.lost()
+        super().connection_lost(exc)  # type: ignore[no-untyped-call]
+
+    def pause_writing(self) -> None:
+        super().pause_writing()  # type: ignore[no-untyped-call]
+        # Whoever takes nothing cannot make us answer more, either.
+        if self.held is not None and self.transport is not None:
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()  # type: ignore[no-untyped-call]
+        if self.held is not None and self.transport is not None:
+            self.transport.resume_reading()
+
+    def check_timeouts(self) -> None:
+        if self.held is None:
+            super().check_timeouts()  # type: ignore[no-untyped-call]
+
+    def close(self, timeout: float | None = None) -> None:
+        """The end of a request, and of the connection unless something of it stays."""
+        if self.held is None or not self.held.stays:
+            super().close(timeout)
+
+    def close_if_idle(self) -> bool:
+        if self.held is None:
+            return super().close_if_idle()
+        self.held.leave()
+        return False
+
+
+class Held:
+    """A connection that stays open, and what of it is under way."""
+
+    stays = True  # after the request that began it
+
+    def __init__(self, connection: Connection, heart: Heart) -> None:
+        transport = connection.transport
+        assert transport is not None
+        self._connection = connection
+        self._transport = transport
+        self._heart = heart
+        self._written = 0
+        self._arrived = -1
+        self._socket = transport.get_extra_info("socket")
+        _bound(self._socket)
+        heart.add(self)
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+        self._written += len(data)
+
+    def _stuck(self) -> bool:
+        """Whether the other side took nothing since it was last asked though something waited."""
+        waiting = self._transport.get_write_buffer_size() + _in_kernel(self._socket)
+        before, self._arrived = self._arrived, self._written - waiting
+        return waiting > 0 and self._arrived == before
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._heart.remove(self)
+
+    def received(self, data: bytes) -> None:
+        """Nothing is expected but the end."""
+
+    def beat(self) -> None:
+        """Another heartbeat is over."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """This process is about to end."""
+        raise NotImplementedError
+
+
+class Heart:
+    """Beats for all held connections, for one part of them after the other."""
+
+    def __init__(self, every_s: float = HEARTBEAT_S) -> None:
+        self._tick_s = every_s / SLOTS
+        self._slots: list[set[Held]] = [set() for _ in range(SLOTS)]
+        self._slot_of: dict[Held, set[Held]] = {}
+        self._next = itertools.cycle(self._slots)
+
+    def add(self, held: Held) -> None:
+        slot = min(self._slots, key=len)
+        slot.add(held)
+        self._slot_of[held] = slot
+
+    def remove(self, held: Held) -> None:
+        slot = self._slot_of.pop(held, None)
+        if slot is not None:
+            slot.discard(held)
+
+    async def beat(self) -> None:
+        """Until cancelled."""
+        for slot in self._next:
+            await asyncio.sleep(self._tick_s)
+            for held in list(slot):
+                held.beat()
+
+
+def _bound(held: Any) -> None:
+    """Lets the kernel keep little: by itself it takes megabytes for a reader that is slow."""
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_IN_KERNEL_BYTES_MAX)
+
+
+def _in_kernel(held: Any) -> int:
+    """Bytes that the other side has not acknowledged."""
+    waiting: int = _INT.unpack(fcntl.ioctl(held.fileno(), termios.TIOCOUTQ, _INT.pack(0)))[0]
+    return waiting
