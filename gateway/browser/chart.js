@@ -27,7 +27,14 @@ export class Chart {
   constructor(figure, name, shows) {
     this.#name = name;
     this.#shows = shows;
-    this.#svg = makeSvg("svg", { role: "img", "aria-label": name }, this.#grid, this.#area, this.#line, this.#cross);
+    this.#svg = makeSvg(
+      "svg",
+      { role: "img", "aria-label": name },
+      this.#grid,
+      this.#area,
+      this.#line,
+      this.#cross,
+    );
     const times = make("p", { class: "times", "aria-hidden": "true" }, this.#from, this.#at);
     figure.append(this.#svg, this.#top, times);
     this.#svg.addEventListener("pointermove", (event) => this.#point(event));
@@ -59,10 +66,15 @@ export class Chart {
     const width = this.#svg.clientWidth;
     const x = (at) => (Math.max(0, at - start) / span) * width;
     const y = (value) => HEIGHT - (value / top) * HEIGHT;
-    const runs = unbroken(this.#samples).map((run) => run.map(({ at, value }) => [x(at), y(value)]));
+    const runs = unbroken(this.#samples).map((run) =>
+      run.map(({ at, value }) => [x(at), y(value)]),
+    );
     this.#line.setAttribute("d", runs.map(lineOf).join(""));
     this.#area.setAttribute("d", runs.map(areaOf).join(""));
-    this.#grid.setAttribute("d", [0, 0.5, 1].map((part) => `M0 ${y(part * top)}H${width}`).join(""));
+    this.#grid.setAttribute(
+      "d",
+      [0, 0.5, 1].map((part) => `M0 ${y(part * top)}H${width}`).join(""),
+    );
     setText(this.#top, this.#shows(top));
     this.#caption(start, span, last, x);
     this.#tell(last, span);
@@ -87,7 +99,8 @@ export class Chart {
 
   #point(event) {
     const box = this.#svg.getBoundingClientRect();
-    this.#pointed = event && box.width ? Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) : null;
+    this.#pointed =
+      event && box.width ? Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) : null;
     this.draw();
   }
 
@@ -121,7 +134,8 @@ function unbroken(samples) {
   return runs;
 }
 
-const lineOf = (points) => `M${points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L")}`;
+const lineOf = (points) =>
+  `M${points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L")}`;
 
 function areaOf(points) {
   const [first] = points[0];

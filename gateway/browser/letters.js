@@ -43,10 +43,19 @@ function showNote(many, more) {
 const command = (group) => `hark dead replay ${group.id}`;
 
 function emptyItem(group) {
-  const item = { count: make("span", { class: "count" }), when: make("p"), samples: make("p", { class: "samples" }) };
+  const item = {
+    count: make("span", { class: "count" }),
+    when: make("p"),
+    samples: make("p", { class: "samples" }),
+  };
   const replay = make(
     "button",
-    { type: "button", class: "button", "aria-label": `Replay ${group.error}`, onclick: () => openReplay(item.group) },
+    {
+      type: "button",
+      class: "button",
+      "aria-label": `Replay ${group.error}`,
+      onclick: () => openReplay(item.group),
+    },
     "Replay …",
   );
   item.root = make(
@@ -75,7 +84,9 @@ function fill(item, group) {
 }
 
 function listed(elements) {
-  const some = elements.slice(0, SAMPLES_MAX).flatMap((element, at) => (at ? [", ", element] : [element]));
+  const some = elements
+    .slice(0, SAMPLES_MAX)
+    .flatMap((element, at) => (at ? [", ", element] : [element]));
   return elements.length > SAMPLES_MAX ? [...some, " and others"] : some;
 }
 
@@ -93,7 +104,10 @@ async function openReplay(group) {
   dialog.showModal();
   const done = await replay(group, true);
   if (asked !== group || !done) return;
-  setText(byId("replay-says"), `${counted(done.replayed, "notification")} would be tried again${skippedOf(done)}.`);
+  setText(
+    byId("replay-says"),
+    `${counted(done.replayed, "notification")} would be tried again${skippedOf(done)}.`,
+  );
   setText(byId("replay-do"), `Replay ${count(done.replayed)}`);
   byId("replay-do").hidden = done.replayed === 0;
 }
@@ -105,7 +119,10 @@ byId("replay-do").addEventListener("click", async () => {
   const done = await replay(group, false);
   refresh();
   if (asked === group && done) {
-    setText(byId("replay-says"), `${counted(done.replayed, "notification")} will be tried again${skippedOf(done)}.`);
+    setText(
+      byId("replay-says"),
+      `${counted(done.replayed, "notification")} will be tried again${skippedOf(done)}.`,
+    );
   }
 });
 

@@ -17,7 +17,11 @@ class Metrics {
       .split("\n")
       .map((line) => SAMPLE.exec(line))
       .filter(Boolean)
-      .map(([, name, labels = "", value]) => ({ name, labels: labelsOf(labels), value: Number(value) }));
+      .map(([, name, labels = "", value]) => ({
+        name,
+        labels: labelsOf(labels),
+        value: Number(value),
+      }));
   }
 
   /** The value of one without labels, or null. */
@@ -37,4 +41,5 @@ class Metrics {
   }
 }
 
-const labelsOf = (text) => Object.fromEntries([...text.matchAll(LABEL)].map(([, name, value]) => [name, value]));
+const labelsOf = (text) =>
+  Object.fromEntries([...text.matchAll(LABEL)].map(([, name, value]) => [name, value]));

@@ -28,7 +28,11 @@ const LETTERS = `query Letters {
   }
 }`;
 
-const rateChart = new Chart(byId("rate-chart"), "Deliveries per second", (value) => `${rate(value)}/s`);
+const rateChart = new Chart(
+  byId("rate-chart"),
+  "Deliveries per second",
+  (value) => `${rate(value)}/s`,
+);
 const backlogChart = new Chart(byId("backlog-chart"), "Notifications waiting", count);
 
 let before = null; // the totals before these, with their time
@@ -44,12 +48,18 @@ function showNumbers({ capacity, getMetrics: totals }) {
   rateChart.add(Date.now(), perSecond);
   backlogChart.add(Date.now(), capacity.backlog);
   setText(byId("rate"), rate(perSecond));
-  setText(byId("rate-more"), `${rate(capacity.deliveriesPerSecond)} per second over the last minute`);
+  setText(
+    byId("rate-more"),
+    `${rate(capacity.deliveriesPerSecond)} per second over the last minute`,
+  );
   setText(byId("backlog"), count(capacity.backlog));
   setText(byId("backlog-more"), backlogChart.peak);
   setText(byId("oldest"), capacity.backlog ? duration(capacity.oldestQueuedSeconds) : "none");
   setText(byId("oldest-more"), capacity.backlog ? "since it was posted" : "nothing waits");
-  setText(byId("drain"), capacity.backlogSeconds === null ? "not moving" : duration(capacity.backlogSeconds));
+  setText(
+    byId("drain"),
+    capacity.backlogSeconds === null ? "not moving" : duration(capacity.backlogSeconds),
+  );
   setText(byId("drain-more"), capacity.backlog ? "at this minute’s rate" : "nothing waits");
   setText(byId("retries"), count(totals.totalRetries));
   setText(byId("retries-more"), counted(totals.failedAttempts, "failed attempt"));
@@ -57,7 +67,7 @@ function showNumbers({ capacity, getMetrics: totals }) {
   setText(byId("sent-more"), `${totals.avgDeliveryTime.replace("ms", " ms")} an attempt`);
   setState(byId("accepting"), capacity.accepting ? "good" : "bad");
   setText(
-    byId("accepting").lastChild,
+    byId("accepting").lastElementChild,
     capacity.accepting ? "Posts are accepted" : `Posts are refused: ${capacity.refusingBecause}`,
   );
   showWorkers(capacity.workers);
@@ -81,17 +91,28 @@ function showSlower({ letters, metrics }) {
   showLetters(groups, pageInfo.hasNextPage, () => slower.now());
   const reasons = [...metrics.sums("hark_notifications_suppressed_total", "reason")];
   setText(byId("suppressed"), count(reasons.reduce((sum, [, value]) => sum + value, 0)));
-  const told = reasons.filter(([, value]) => value).map(([reason, value]) => `${reason} ${count(value)}`);
+  const told = reasons
+    .filter(([, value]) => value)
+    .map(([reason, value]) => `${reason} ${count(value)}`);
   setText(byId("suppressed-more"), told.join(", ") || "muted or unfollowed");
-  showAccounted(metrics.value("hark_unaccounted_notifications"), metrics.value("hark_unaccounted_age_seconds"));
+  showAccounted(
+    metrics.value("hark_unaccounted_notifications"),
+    metrics.value("hark_unaccounted_age_seconds"),
+  );
 }
 
 function showAccounted(unaccounted, ageSeconds) {
   const element = byId("accounted");
   setState(element, unaccounted === null ? "" : unaccounted ? "bad" : "good");
-  if (unaccounted === null) setText(element.lastChild, "Not yet checked whether all is accounted for");
-  else if (unaccounted) setText(element.lastChild, `${counted(unaccounted, "notification")} unaccounted for`);
-  else setText(element.lastChild, `Every notification is accounted for, as of ${wholeDuration(ageSeconds)} ago`);
+  if (unaccounted === null)
+    setText(element.lastElementChild, "Not yet checked whether all is accounted for");
+  else if (unaccounted)
+    setText(element.lastElementChild, `${counted(unaccounted, "notification")} unaccounted for`);
+  else
+    setText(
+      element.lastElementChild,
+      `Every notification is accounted for, as of ${wholeDuration(ageSeconds)} ago`,
+    );
 }
 
 /** How true the page is. Said aloud only when it changes. */
@@ -105,7 +126,8 @@ function showState() {
   document.body.classList.toggle("stale", late);
   setState(state, late ? "lost" : before ? "live" : "");
   state.title = trouble ?? "";
-  if (late) setText(byId("state-text"), `No answer for ${wholeDuration(silentMs / 1000)}, trying again`);
+  if (late)
+    setText(byId("state-text"), `No answer for ${wholeDuration(silentMs / 1000)}, trying again`);
   else setText(byId("state-text"), before ? "Live" : "Connecting");
 }
 
@@ -128,6 +150,11 @@ document.addEventListener("visibilitychange", () => {
   before = null;
 });
 setInterval(() => document.hidden || showState(), 1_000);
-new Poll(NUMBERS_EVERY_MS, () => ask(NUMBERS, {}, { withinMs: 5_000 }), { answered: showNumbers, failed: fail });
-new Poll(NUMBERS_EVERY_MS, () => ask(PROCESSES, {}, { withinMs: 5_000 }), { answered: showProcesses });
+new Poll(NUMBERS_EVERY_MS, () => ask(NUMBERS, {}, { withinMs: 5_000 }), {
+  answered: showNumbers,
+  failed: fail,
+});
+new Poll(NUMBERS_EVERY_MS, () => ask(PROCESSES, {}, { withinMs: 5_000 }), {
+  answered: showProcesses,
+});
 const slower = new Poll(SLOWER_EVERY_MS, askSlower, { answered: showSlower });

@@ -6,10 +6,13 @@ import { count, wholeDuration } from "./words.js";
 
 const ORDER = ["supervisor", "gateway", "web", "store", "reader", "worker"];
 const WORKERS_MAX = 64;
-const SET_WORKERS = "mutation SetWorkers($workers: Int!) { setWorkers(workers: $workers) { workers } }";
+const SET_WORKERS =
+  "mutation SetWorkers($workers: Int!) { setWorkers(workers: $workers) { workers } }";
 
 export function showProcesses({ processes }) {
-  const sorted = [...processes].sort((a, b) => ORDER.indexOf(a.role) - ORDER.indexOf(b.role) || a.pid - b.pid);
+  const sorted = [...processes].sort(
+    (a, b) => ORDER.indexOf(a.role) - ORDER.indexOf(b.role) || a.pid - b.pid,
+  );
   const body = byId("processes");
   while (body.rows.length > sorted.length) body.lastElementChild.remove();
   while (body.rows.length < sorted.length) body.append(emptyRow());
@@ -55,7 +58,7 @@ async function change(by) {
   running = true;
   const note = byId("workers-note");
   try {
-    for (let told = null; told !== wanted; ) {
+    for (let told = null; told !== wanted;) {
       told = wanted;
       await ask(SET_WORKERS, { workers: told });
     }

@@ -1,0 +1,313 @@
+// A person's inbox, live.
+
+import { ask, sentenceOf } from "./ask.js";
+import { Connection } from "./connection.js";
+import { byId, setText } from "./dom.js";
+import { Notices } from "./notices.js";
+import { userIdOf } from "./places.js";
+import { Rows } from "./rows.js";
+import { Session, SHOWN } from "./session.js";
+import { count, counted } from "./words.js";
+
+const PAGE = 20;
+const PAGE_MAX = 100;
+const SHOW_EVERY_MS = 40; // what comes within it is shown together
+const COUNTS_APART_MS = 300;
+
+const INBOX = `query Inbox($user: ID!, $first: Int!, $after: String, $unread: Boolean!) {
+  inbox(userId: $user, first: $first, after: $after, unreadOnly: $unread) {
+    edges { cursor node { ...Shown } }
+    pageInfo { hasNextPage }
+    unreadCount
+    liveCursor
+  }
+  user(id: $user) { id }
+} ${SHOWN}`;
+const UNREAD = "query Unread($user: ID!) { user(id: $user) { unreadCount } }";
+const MARK_READ = `mutation MarkRead($user: ID!, $ids: [ID!]!) {
+  done: markRead(userId: $user, notificationIds: $ids) { unreadCount }
+}`;
+const MARK_UNREAD = `mutation MarkUnread($user: ID!, $ids: [ID!]!) {
+  done: markUnread(userId: $user, notificationIds: $ids) { unreadCount }
+}`;
+const MARK_ALL = `mutation MarkAll($user: ID!, $upTo: String!) {
+  done: markAllRead(userId: $user, upTo: $upTo) { unreadCount }
+}`;
+const MUTE =
+  "mutation Mute($user: ID!, $author: ID!) { done: mute(userId: $user, authorId: $author) { changed } }";
+const UNMUTE =
+  "mutation Unmute($user: ID!, $author: ID!) { done: unmute(userId: $user, authorId: $author) { changed } }";
+
+class Inbox {
+  #user;
+  #rows = new Rows(byId("rows"), {
+    read: (one) => this.#toggle(one),
+    mute: (one) => this.#mute(one),
+  });
+  #notices = new Notices();
+  #connection = new Connection(() => this.#session.now());
+  #session;
+  #unreadOnly = new URLSearchParams(location.search).has("unread");
+  #known = true; // whether Hark knows the person
+  #hasOlder = false;
+  #newest = null; // up to here "all" are marked as read
+  #unread = null;
+  #loads = 0;
+  #counts = 0;
+  #countTimer = 0;
+  #countedAt = -Infinity;
+  #events = []; // heard and not shown yet
+  #showTimer = 0;
+  #above = 0; // how many new ones wait above the view
+
+  constructor(user) {
+    this.#user = user;
+    this.#session = new Session(user, {
+      load: (signal) => this.#load(signal),
+      heard: (event) => this.#hear(event),
+      state: (name, more) => this.#showState(name, more),
+    });
+  }
+
+  open() {
+    byId("show-all").addEventListener("click", () => this.#filter(false));
+    byId("show-unread").addEventListener("click", () => this.#filter(true));
+    byId("mark-all").addEventListener("click", () => this.#markAll());
+    byId("load-older").addEventListener("click", () => this.#loadOlder());
+    byId("arrived").addEventListener("click", () => this.#toTop());
+    window.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    setInterval(() => this.#rows.tick(), 5_000);
+    this.#showFilter();
+    this.#session.run();
+  }
+
+  // Loading
+
+  async #load(signal) {
+    const page = Math.min(PAGE_MAX, Math.max(PAGE, this.#rows.size));
+    const variables = { user: this.#user, first: page, unread: this.#unreadOnly };
+    const { inbox, user } = await ask(INBOX, variables, { signal });
+    this.#loads += 1;
+    this.#forgetEvents();
+    this.#known = user !== null;
+    this.#hasOlder = inbox.pageInfo.hasNextPage;
+    this.#newest = inbox.edges[0]?.cursor ?? null;
+    this.#rows.replace(inbox.edges);
+    this.#showUnread(inbox.unreadCount);
+    this.#showList();
+    return inbox.liveCursor;
+  }
+
+  async #loadOlder() {
+    const load = this.#loads;
+    const variables = {
+      user: this.#user,
+      first: PAGE,
+      after: this.#rows.oldestCursor,
+      unread: this.#unreadOnly,
+    };
+    const before = byId("rows").lastElementChild;
+    const answer = await this.#try(ask(INBOX, variables));
+    if (!answer || load !== this.#loads) return;
+    this.#hasOlder = answer.inbox.pageInfo.hasNextPage;
+    this.#rows.append(answer.inbox.edges);
+    this.#showList();
+    // Whoever pressed the button by keyboard goes on at the first that came.
+    if (byId("older").hidden) before?.nextElementSibling?.querySelector("button")?.focus();
+  }
+
+  #filter(unreadOnly) {
+    if (this.#unreadOnly === unreadOnly) return;
+    this.#unreadOnly = unreadOnly;
+    const address = new URL(location.href);
+    if (unreadOnly) address.searchParams.set("unread", "1");
+    else address.searchParams.delete("unread");
+    history.replaceState(null, "", address);
+    this.#showFilter();
+    this.#session.reload();
+  }
+
+  // Events
+
+  #hear(event) {
+    this.#events.push(event);
+    this.#showTimer ||= setTimeout(() => this.#showEvents(), SHOW_EVERY_MS);
+  }
+
+  #forgetEvents() {
+    clearTimeout(this.#showTimer);
+    this.#showTimer = 0;
+    this.#events = [];
+  }
+
+  #showEvents() {
+    const events = this.#events;
+    this.#forgetEvents();
+    for (const { __typename, cursor } of events)
+      if (__typename === "NotificationAdded") this.#newest = cursor;
+    const { added, above } = this.#rows.apply(events.filter((event) => this.#belongs(event)));
+    if (added.length) this.#announce(added, above);
+    if (this.#rows.trimmed) this.#hasOlder = true;
+    this.#countSoon();
+    this.#showList();
+  }
+
+  /**
+   * Whether it concerns what is shown. What is read while it is shown among the unread stays until
+   * the list is loaded anew: it does not vanish under somebody's eyes.
+   */
+  #belongs(event) {
+    return (
+      !this.#unreadOnly || event.__typename !== "NotificationAdded" || !event.notification.read
+    );
+  }
+
+  #announce(added, above) {
+    const [one] = added;
+    const news =
+      added.length === 1 ? `New from ${one.authorId}` : `${count(added.length)} new notifications`;
+    setText(byId("news"), news);
+    if (above) this.#showAbove(this.#above + added.length);
+  }
+
+  // Marks and mutes
+
+  async #toggle({ id, read }) {
+    this.#rows.change({ id, read: !read });
+    const done = await this.#try(
+      ask(read ? MARK_UNREAD : MARK_READ, { user: this.#user, ids: [id] }),
+    );
+    if (!done) this.#rows.change({ id, read });
+    this.#countSoon();
+  }
+
+  async #markAll() {
+    if (!this.#unread || !this.#newest) return;
+    if (!(await this.#try(ask(MARK_ALL, { user: this.#user, upTo: this.#newest })))) return;
+    this.#countSoon();
+    if (this.#unreadOnly) this.#session.reload();
+    else this.#rows.changeAll({ read: true });
+  }
+
+  async #mute({ authorId }) {
+    const variables = { user: this.#user, author: authorId };
+    const answer = await this.#try(ask(MUTE, variables));
+    if (!answer) return;
+    this.#notices.show(`Muted ${authorId}.`, async () => {
+      if (!(await this.#try(ask(UNMUTE, variables)))) return;
+      this.#notices.show(`${authorId} is no longer muted.`);
+      this.#session.reload(); // their earlier posts go where they were, not on top
+    });
+  }
+
+  /** The answer, or null and a notice. */
+  async #try(asking) {
+    try {
+      return await asking;
+    } catch (error) {
+      this.#notices.show(sentenceOf(error));
+      return null;
+    }
+  }
+
+  // The count of unread ones is the server's, always: most of what it counts is not on this page.
+
+  #countSoon() {
+    if (this.#countTimer) return;
+    const left = this.#countedAt + COUNTS_APART_MS - performance.now();
+    this.#countTimer = setTimeout(() => this.#count(), Math.max(0, left));
+  }
+
+  async #count() {
+    this.#countTimer = 0;
+    this.#countedAt = performance.now();
+    const turn = ++this.#counts;
+    try {
+      const { user } = await ask(UNREAD, { user: this.#user });
+      if (turn === this.#counts) this.#showUnread(user?.unreadCount ?? 0);
+    } catch {
+      // The connection is lost, then, and the next load counts.
+    }
+  }
+
+  // Showing
+
+  #showUnread(unread) {
+    this.#unread = unread;
+    byId("badge").hidden = unread === 0;
+    setText(byId("badge"), `${count(unread)} unread`);
+    document.title = `${unread ? `(${count(unread)}) ` : ""}${this.#user} – Hark`;
+    byId("mark-all").setAttribute("aria-disabled", String(unread === 0));
+  }
+
+  #showFilter() {
+    byId("show-all").setAttribute("aria-pressed", String(!this.#unreadOnly));
+    byId("show-unread").setAttribute("aria-pressed", String(this.#unreadOnly));
+  }
+
+  #showList() {
+    const empty = this.#rows.size === 0;
+    byId("tools").hidden = empty && !this.#unreadOnly;
+    byId("rows").setAttribute("aria-busy", "false");
+    byId("rows").hidden = empty;
+    byId("older").hidden = empty || !this.#hasOlder;
+    byId("empty").hidden = !empty;
+    if (empty) this.#showEmpty();
+  }
+
+  #showEmpty() {
+    if (this.#unreadOnly) showEmpty("Nothing unread", "What comes in appears here by itself.");
+    else if (this.#known)
+      showEmpty("Nothing here yet", "What the people they follow post appears here by itself.");
+    else
+      showEmpty("Hark does not know this person", "They follow nobody, and nobody follows them.");
+  }
+
+  #showAbove(many) {
+    this.#above = many;
+    byId("arrived").hidden = many === 0;
+    setText(byId("arrived"), `${counted(many, "new one", "new ones")} ↑`);
+  }
+
+  #toTop() {
+    const [first] = byId("rows").children;
+    window.scrollTo({ top: 0 });
+    first?.querySelector("button")?.focus({ preventScroll: true });
+    this.#showAbove(0);
+  }
+
+  #scrolled() {
+    if (this.#above && window.scrollY <= 8) this.#showAbove(0);
+  }
+
+  #showState(name, more) {
+    this.#connection.show(name, more);
+    if (name === "refused") {
+      this.#rows.replace([]);
+      this.#showList();
+      showEmpty("There is no such inbox", more.why);
+    } else if (name === "waiting" && this.#loads === 0) {
+      showEmpty("The inbox cannot be loaded now", more.why);
+    }
+  }
+}
+
+function showEmpty(title, more) {
+  setText(byId("empty-title"), title);
+  setText(byId("empty-more"), more);
+}
+
+function main() {
+  let user;
+  try {
+    user = userIdOf(location);
+  } catch {
+    showEmpty("There is no such inbox", "The address holds something that is no text in UTF-8.");
+    setText(byId("state-text"), "Not connected");
+    return;
+  }
+  setText(byId("user"), user);
+  new Inbox(user).open();
+}
+
+main();
