@@ -2,14 +2,18 @@
 
 gRPC hands over the bytes of a request as they came. They are parsed here rather than by gRPC, which
 would answer what does not parse with INTERNAL and the text of the exception.
+
+Streams of responses stay for hours, so they have a number of their own beside the calls, and a
+process that is to end tells them so instead of waiting for them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from random import Random
 from typing import Any, NamedTuple
 
@@ -18,21 +22,28 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from farm.errors import HarkError, Internal, InvalidArgument, ResourceExhausted
+from farm.errors import HarkError, Internal, InvalidArgument, ResourceExhausted, Unavailable
 from farm.observe import log
 from gateway.status import Context, abort
 
 CALLS_MAX = 4_096
 BYTES_MAX = 256 * 1024 * 1024
+STREAMS_MAX = 20_000
+GONE_S = 1.0
 RETRY_AFTER_MS = 1_000
 
+_ENDS = Unavailable("this process is to end; ask again, from the last cursor if there was one")
+
 # A method takes its request, or where the client streams an iterator of them, and returns the
-# response; what it refuses it raises as a HarkError.
-Method = Callable[[Any], Awaitable[Message]]
+# response, or where the server streams an iterator of them; what it refuses it raises as a
+# HarkError.
+Answering = Callable[[Any], Awaitable[Message]]
+Streaming = Callable[[Any], AsyncGenerator[Message]]
+Method = Answering | Streaming
 
 
 class Service(NamedTuple):
-    """A service of the protos and what answers it. A method that is missing is not offered yet."""
+    """A service of the protos and what answers it. One that has no method is not offered."""
 
     descriptor: ServiceDescriptor
     methods: dict[str, Method]
@@ -42,42 +53,53 @@ class Calls:
     """The calls in flight in this process: how many there may be, and what each is given."""
 
     def __init__(
-        self, chance: Random, *, calls_max: int = CALLS_MAX, bytes_max: int = BYTES_MAX
+        self,
+        chance: Random,
+        *,
+        calls_max: int = CALLS_MAX,
+        bytes_max: int = BYTES_MAX,
+        streams_max: int = STREAMS_MAX,
     ) -> None:
         self._chance = chance
         self._calls_left = calls_max
         self._calls_max = calls_max
         self._bytes_left = bytes_max
+        self._streams: set[asyncio.Task[Any]] = set()
+        self._streams_max = streams_max
+        self._ending = False
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def idle(self) -> None:
-        """Returns once no call is in flight."""
+        """Returns once no call is in flight, and no stream open."""
         await self._idle.wait()
+
+    def end_streams(self) -> None:
+        """Tells everybody who reads a stream of responses to go on elsewhere, and so each who asks
+        for one from now on."""
+        self._ending = True
+        for one in self._streams:
+            one.cancel()
 
     def handlers(self, service: Service) -> grpc.GenericRpcHandler:
         """What gRPC needs to serve it."""
+        described = service.descriptor.methods_by_name
         made = {
-            method.name: self._handler(service, method) for method in service.descriptor.methods
+            name: self._handler(described[name], method) for name, method in service.methods.items()
         }
-        unknown = service.methods.keys() - made.keys()
-        assert not unknown, f"{service.descriptor.full_name} has no {unknown}"
         return grpc.method_handlers_generic_handler(service.descriptor.full_name, made)
 
-    def _handler(
-        self, service: Service, described: MethodDescriptor
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    def _handler(self, described: MethodDescriptor, method: Any) -> grpc.RpcMethodHandler[Any, Any]:
         name = described.full_name
-        method = service.methods.get(described.name)
-        if method is None:
-            return _not_offered(name, described)
         parse = _parser(name, described)
+        if described.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._responses(name, parse, method))
         if described.client_streaming:
             return grpc.stream_unary_rpc_method_handler(self._stream(name, parse, method))
         return grpc.unary_unary_rpc_method_handler(self._unary(name, parse, method))
 
     def _unary(
-        self, name: str, parse: Callable[[bytes], Message], method: Method
+        self, name: str, parse: Callable[[bytes], Message], method: Answering
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         # Every call passes here, therefore one function where several would read better.
         async def call(raw: bytes, context: Context) -> bytes:
@@ -98,7 +120,7 @@ class Calls:
         return call
 
     def _stream(
-        self, name: str, parse: Callable[[bytes], Message], method: Method
+        self, name: str, parse: Callable[[bytes], Message], method: Answering
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
         async def call(raws: AsyncIterator[bytes], context: Context) -> bytes:
             if not self._calls_left:
@@ -116,6 +138,35 @@ class Calls:
 
         return call
 
+    def _responses(
+        self, name: str, parse: Callable[[bytes], Message], method: Streaming
+    ) -> Callable[[bytes, Context], Awaitable[None]]:
+        async def call(raw: bytes, context: Context) -> None:
+            this = asyncio.current_task()
+            assert this is not None
+            refused = self._no_stream_because()
+            if refused is not None:
+                await abort(context, refused)
+            self._streams.add(this)
+            self._idle.clear()
+            try:
+                await _write_all(method(parse(raw)), context)
+                return
+            except HarkError as refusal:
+                error = refusal
+            except asyncio.CancelledError:
+                if not self._ending:
+                    raise  # whoever read is gone
+                error = _ENDS
+            except Exception:  # noqa: BLE001  whatever it is, its text stays here
+                error = self._unexpected(name)
+            finally:
+                self._streams.discard(this)
+                self._look_whether_idle()
+            await abort(context, error)
+
+        return call
+
     def _enter(self, size: int) -> None:
         self._calls_left -= 1
         self._bytes_left -= size
@@ -124,13 +175,26 @@ class Calls:
     def _leave(self, size: int) -> None:
         self._calls_left += 1
         self._bytes_left += size
-        if self._calls_left == self._calls_max:
+        self._look_whether_idle()
+
+    def _look_whether_idle(self) -> None:
+        if self._calls_left == self._calls_max and not self._streams:
             self._idle.set()
 
     def _too_many(self) -> ResourceExhausted:
         return ResourceExhausted(
             f"{self._calls_max - self._calls_left} calls are in flight here, as many as may be; "
             "ask again later",
+            retry_after_ms=RETRY_AFTER_MS,
+        )
+
+    def _no_stream_because(self) -> HarkError | None:
+        if self._ending:
+            return _ENDS
+        if len(self._streams) < self._streams_max:
+            return None
+        return ResourceExhausted(
+            f"{self._streams_max} streams are open here, as many as may be; ask again later",
             retry_after_ms=RETRY_AFTER_MS,
         )
 
@@ -147,6 +211,20 @@ class Calls:
         )
 
 
+async def _write_all(responses: AsyncGenerator[Message], context: Context) -> None:
+    """One after the other: gRPC lets the next one wait while whoever reads does not, so that
+    nothing gathers here."""
+    async with contextlib.aclosing(responses):
+        async for response in responses:
+            raw = response.SerializeToString()
+            try:
+                await context.write(raw)
+            except grpc.aio.BaseError:
+                # The connection is gone, and gRPC is about to cancel this call for it.
+                await asyncio.sleep(GONE_S)
+                return
+
+
 def _parser(name: str, described: MethodDescriptor) -> Callable[[bytes], Message]:
     """Bytes to the request. Raises `InvalidArgument` without a word of the parser's."""
     from_string = GetMessageClass(described.input_type).FromString
@@ -159,14 +237,3 @@ def _parser(name: str, described: MethodDescriptor) -> Callable[[bytes], Message
             raise InvalidArgument(refusal) from None
 
     return parse
-
-
-def _not_offered(name: str, described: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
-    sentence = f"{name}: this version of Hark does not offer it yet"
-
-    async def call(_request: Any, context: Context) -> bytes:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, sentence)
-
-    if described.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(call)
-    return grpc.unary_unary_rpc_method_handler(call)

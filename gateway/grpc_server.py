@@ -7,6 +7,7 @@ or not the store does: calls wait a while for it and are then told that it does 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -39,6 +40,15 @@ from gateway.values import PostIds
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 STREAMS_PER_CONNECTION_MAX = 2_048
 METADATA_BYTES_MAX = 16 * 1024
+# Calls that arrived and were not looked at yet. From 1,000 on gRPC would otherwise cancel some by
+# chance, most of them when all who watch come back at once; here each is taken or told why not.
+PENDING_MAX = 20_000
+# Whoever does not answer pings is gone, and is taken for gone after both of these. Clients may ping
+# as often as is sensible for them; one that floods is sent away.
+KEEPALIVE_MS = 10_000
+KEEPALIVE_TIMEOUT_MS = 10_000
+PING_INTERVAL_MIN_MS = 5_000
+PING_STRIKES_MAX = 10
 DRAIN_S = 4.0  # for calls in flight; the supervisor gives the whole farm ten
 LAST_ANSWERS_S = 0.25  # for answers that are made but not yet on the wire
 
@@ -48,7 +58,18 @@ _OPTIONS = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION_MAX),
     ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+    ("grpc.server.max_pending_requests", PENDING_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", PENDING_MAX),
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_MIN_MS),
+    ("grpc.http2.max_ping_strikes", PING_STRIKES_MAX),
 )
+# Ten thousand who watch are very many objects that stay. Looked through for garbage as often as
+# Python does by itself, they take half of this process's time.
+_GC_THRESHOLDS = (50_000, 20, 100)
 # Clients ask for this name first. Its messages are those of v1alpha, the only one the library has.
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
@@ -56,6 +77,7 @@ _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 def main() -> None:
     child = Child.from_standard_input()
     setproctitle(f"hark: gateway {child.number}")
+    gc.set_threshold(*_GC_THRESHOLDS)
     clock = SystemClock()
     start_logging(
         f"gateway {child.number}",
@@ -115,7 +137,7 @@ def _services(
         NotificationService(store, post_ids).service(),
         PostService(store, post_ids).service(),
         SocialGraphService(store, clock).service(),
-        InboxService(store, live).service(),
+        InboxService(store, live, clock).service(),
         OperationsService(store, farm).service(),
     ]
 
@@ -161,7 +183,8 @@ def _listen(server: grpc.aio.Server, host: str, port: int) -> str:
 
 
 async def _drain(server: grpc.aio.Server, calls: Calls, checks: health.aio.HealthServicer) -> None:
-    """Says so first, takes no new calls, and waits for those in flight.
+    """Says so first, takes no new calls, and waits for those in flight, while those who watch an
+    inbox are sent elsewhere at once.
 
     A watcher of the health or a reader of the reflection may stay for ever: they are not waited
     for.
@@ -169,6 +192,7 @@ async def _drain(server: grpc.aio.Server, calls: Calls, checks: health.aio.Healt
     log(logging.INFO, "draining")
     await checks.enter_graceful_shutdown()
     stopping = asyncio.create_task(server.stop(DRAIN_S))
+    calls.end_streams()  # which takes effect behind the first step of that task
     idle = asyncio.create_task(calls.idle())
     await asyncio.wait((stopping, idle), return_when=asyncio.FIRST_COMPLETED)
     idle.cancel()

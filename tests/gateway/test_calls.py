@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,8 +29,6 @@ METHODS: list[MethodDescriptor] = [
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
-LATER = {"WatchNotifications"}
-NOW = [method for method in METHODS if method.name not in LATER]
 POST = hark_pb2.PublishPostRequest(author_id="user1", content="Hello").SerializeToString()
 # A tag without a value, one too long for a tag, a field longer than the message, and half a group.
 BROKEN = [b"\x08", b"\xff" * 11, b"\x0a\x7f", b"\x0b"]
@@ -43,7 +41,10 @@ def ask(channel: grpc.Channel, method: MethodDescriptor, raw: bytes) -> Any:
         if method.client_streaming:
             channel.stream_unary(path, bytes, bytes)(iter([raw]), timeout=10)
         elif method.server_streaming:
-            list(channel.unary_stream(path, bytes, bytes)(raw, timeout=10))
+            # One that is taken goes on for ever, so its beginning is the answer.
+            call = channel.unary_stream(path, bytes, bytes)(raw, timeout=10)
+            next(iter(call))
+            call.cancel()
         else:
             channel.unary_unary(path, bytes, bytes)(raw, timeout=10)
     except grpc.RpcError as error:
@@ -52,7 +53,7 @@ def ask(channel: grpc.Channel, method: MethodDescriptor, raw: bytes) -> Any:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("method", NOW, ids=lambda method: method.full_name)
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)
 @pytest.mark.parametrize("raw", BROKEN)
 def test_what_does_not_parse_is_refused_plainly(
     channel: grpc.Channel, method: MethodDescriptor, raw: bytes
@@ -65,7 +66,7 @@ def test_what_does_not_parse_is_refused_plainly(
 
 
 @pytest.mark.process
-@given(st.binary(max_size=64), st.integers(0, len(POST)), st.sampled_from(NOW))
+@given(st.binary(max_size=64), st.integers(0, len(POST)), st.sampled_from(METHODS))
 @settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -81,18 +82,8 @@ def test_any_bytes_get_an_answer(
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(
-    "method", [m for m in METHODS if m.name in LATER], ids=lambda method: method.full_name
-)
-def test_what_comes_later_says_so(channel: grpc.Channel, method: MethodDescriptor) -> None:
-    error = ask(channel, method, b"")
-    assert error.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert error.details() == f"{method.full_name}: this version of Hark does not offer it yet"
-
-
-@pytest.mark.process
 def test_more_than_four_mebibytes_are_refused(channel: grpc.Channel) -> None:
-    publish_posts = next(method for method in NOW if method.name == "PublishPosts")
+    publish_posts = next(method for method in METHODS if method.name == "PublishPosts")
     error = ask(channel, publish_posts, bytes(4 * 1024 * 1024 + 1))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -200,3 +191,123 @@ async def test_a_bug_of_ours_is_a_number_outside_and_a_trace_inside(
     )
     assert "ZeroDivisionError: a secret of ours" in fields["traceback"]
     assert fields["method"] == "hark.v1.PublisherService.PublishPost"
+
+
+# Streams of responses
+
+
+class Flowing:
+    """A method whose responses come as fast as they are taken, in a server of its own."""
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+        self.made = 0
+        self.ended = asyncio.Event()
+
+    async def method(
+        self, request: hark_pb2.WatchNotificationsRequest
+    ) -> AsyncGenerator[hark_pb2.WatchNotificationsResponse]:
+        try:
+            while True:
+                self.made += 1
+                if self.made == 3 and request.since == "broken":
+                    raise ZeroDivisionError("a secret of ours")
+                yield hark_pb2.WatchNotificationsResponse(cursor=f"{self.made:05d}" + "x" * 995)
+        finally:
+            self.ended.set()
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[grpc.aio.Channel]:
+        server = grpc.aio.server()
+        descriptor = hark_pb2.DESCRIPTOR.services_by_name["InboxService"]
+        service = Service(descriptor, {"WatchNotifications": self.method})
+        server.add_generic_rpc_handlers([self.calls.handlers(service)])
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                yield channel
+        finally:
+            await server.stop(0)
+
+
+def watch(channel: grpc.aio.Channel, since: str = "") -> Any:
+    ask = channel.unary_stream(
+        "/hark.v1.InboxService/WatchNotifications",
+        hark_pb2.WatchNotificationsRequest.SerializeToString,
+        hark_pb2.WatchNotificationsResponse.FromString,
+    )
+    return ask(hark_pb2.WatchNotificationsRequest(since=since), timeout=20)
+
+
+async def end_of(stream: Any) -> grpc.aio.AioRpcError:
+    """What a stream ends with, its responses left aside."""
+    try:
+        while await stream.read():
+            pass
+    except grpc.aio.AioRpcError as error:
+        return error
+    raise AssertionError("it ended well")
+
+
+async def test_nothing_gathers_while_nobody_reads() -> None:
+    """A kilobyte a response; what HTTP/2 lets be on its way is less than a few megabytes."""
+    flowing = Flowing(Calls(random.Random(1)))
+    async with flowing.serve() as channel:
+        stream = watch(channel)
+        await stream.read()
+        before = -1
+        while before != flowing.made:  # as long as any goes out in a quarter of a second
+            before = flowing.made
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(flowing.ended.wait(), 0.25)
+        assert flowing.made < 5_000
+        for number in range(2, 10_000):  # and when it is read, it flows again, and all of it
+            assert (await stream.read()).cursor.startswith(f"{number:05d}")
+        stream.cancel()
+        await asyncio.wait_for(flowing.ended.wait(), 5)
+        await flowing.calls.idle()
+
+
+async def test_streams_are_counted_apart_from_calls() -> None:
+    flowing = Flowing(Calls(random.Random(1), calls_max=1, streams_max=2))
+    async with flowing.serve() as channel:
+        streams = [watch(channel), watch(channel)]
+        for one in streams:
+            await one.read()
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await watch(channel).read()
+        assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        sentence = "2 streams are open here, as many as may be; ask again later"
+        assert refusal.value.details() == sentence
+        assert refusal.value.trailing_metadata()["grpc-retry-pushback-ms"] == "1000"
+        streams.pop().cancel()
+        await asyncio.wait_for(flowing.ended.wait(), 5)
+        await watch(channel).read()
+
+
+async def test_who_reads_a_stream_is_sent_elsewhere_at_the_end() -> None:
+    flowing = Flowing(Calls(random.Random(1)))
+    async with flowing.serve() as channel:
+        stream = watch(channel)
+        await stream.read()
+        flowing.calls.end_streams()
+        await asyncio.wait_for(flowing.calls.idle(), 5)
+        for late in (stream, watch(channel)):
+            end = await end_of(late)
+            assert end.code() is grpc.StatusCode.UNAVAILABLE
+            assert end.details() == (
+                "this process is to end; ask again, from the last cursor if there was one"
+            )
+
+
+async def test_a_bug_within_a_stream_is_a_number_outside(caplog: pytest.LogCaptureFixture) -> None:
+    flowing = Flowing(Calls(random.Random(1)))
+    caplog.set_level(logging.ERROR, "hark")
+    async with flowing.serve() as channel:
+        error = await end_of(watch(channel, "broken"))
+    assert error.code() is grpc.StatusCode.INTERNAL
+    (record,) = [one for one in caplog.records if one.name == "hark"]
+    fields: dict[str, str] = record.fields  # type: ignore[attr-defined]
+    assert f"something went wrong here, error id {fields['error_id']};" in str(error.details())
+    assert "ZeroDivisionError: a secret of ours" in fields["traceback"]

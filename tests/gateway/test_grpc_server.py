@@ -54,7 +54,7 @@ def test_reflection_lists_every_service(channel: grpc.Channel, version: str) -> 
     assert {one.name for one in answer.list_services_response.service} == SERVICES
 
 
-def test_reflection_knows_the_methods_of_later(hark: FarmProcess) -> None:
+def test_reflection_knows_every_method(hark: FarmProcess) -> None:
     buf = Path(sys.executable).with_name("buf")
     listed = subprocess.run(
         [
