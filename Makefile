@@ -92,7 +92,7 @@ $(VENV)/.dev: $(VENV)/.run
 
 # Some tests run in Node. Where that is missing there is no stamp, and they say that they did not run.
 $(VENV)/.audit: $(AUDIT)/package-lock.json $(VENV)/.made
-	@$(call npm,$(AUDIT),the audit of GraphQL over HTTP)
+	@$(call npm,$(AUDIT),the audits of GraphQL over HTTP and of the pages)
 
 $(VENV)/.clients: $(CLIENTS)/package-lock.json $(VENV)/.made
 	@$(call npm,$(CLIENTS),the clients of live events)
