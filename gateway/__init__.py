@@ -17,7 +17,8 @@ graphql_http.py  GraphQL over HTTP: what a request asks, and the answer
 graphql_ws.py    GraphQL over a WebSocket, as graphql-transport-ws
 graphql_sse.py   GraphQL over server-sent events
 running.py       runs what is asked over a connection that stays open
-rendering.py     how an event is shown to a subscriber
+subscribed.py    a document that subscribes, understood once for all who send it
+rendering.py     how an event is shown to subscribers, executed once for many
 held.py          connections that stay open: heartbeats, and what waits to be sent
 websocket.py     a WebSocket over a connection that Sanic accepted
 schema.py        what can be asked; schema.graphql is the same as text

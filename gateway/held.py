@@ -131,7 +131,7 @@ class Held:
 class Heart:
     """Beats for all held connections, for one part of them after the other."""
 
-    def __init__(self, every_s: float = HEARTBEAT_S) -> None:
+    def __init__(self, every_s: float) -> None:
         self._tick_s = every_s / SLOTS
         self._slots: list[set[Held]] = [set() for _ in range(SLOTS)]
         self._slot_of: dict[Held, set[Held]] = {}

@@ -19,8 +19,9 @@ from farm.errors import Unavailable
 from gateway.context import Context
 from gateway.graphql_http import GraphQL, Question
 from gateway.refusals import Incidents, encoded, graphql_error
-from gateway.rendering import rendered
-from gateway.schema import Schema, Subscribed
+from gateway.rendering import Renderings
+from gateway.schema import Schema
+from gateway.subscribed import Subscribed
 
 
 class Payload(NamedTuple):
@@ -48,6 +49,7 @@ class Running:
         self._context = context
         self._graphql = graphql
         self._incidents = incidents
+        self._renderings = Renderings(incidents)
 
     def subscribes(self, question: Question) -> bool:
         return self._schema.subscription_of(question.query, question.operation) is not None
@@ -76,11 +78,12 @@ class Running:
         executor = self._schema.executor(subscribed, question.variables, context)
         if isinstance(executor, list):
             raise self._failed(executor)
+        rendering = self._renderings.of(subscribed, executor)
         began = False
         try:
             async with aclosing(await self._source(executor)) as events:
                 async for event in events:
-                    yield Payload(rendered(executor, event, self._incidents), event.cursor)
+                    yield Payload(rendering.show(event), event.cursor)
                     began = True
         except (GeneratorExit, Failed):
             raise

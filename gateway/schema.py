@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import strawberry
 from graphql import (
@@ -58,6 +58,7 @@ from gateway.nodes import (
     page_size,
 )
 from gateway.query_limits import TOKENS_MAX, QueryLimits, check_size
+from gateway.subscribed import Subscribed, variables_that_matter
 
 DOCUMENTS_CACHED_MAX = 256
 DELIVERED_MAX = 100
@@ -183,15 +184,6 @@ class NamedOperation(SchemaExtension):
                 raise GraphQLError("operationName: must name one of the query's operations")
 
 
-class Subscribed(NamedTuple):
-    """A document whose operation is a subscription, and what is wrong with it."""
-
-    document: DocumentNode
-    operation: OperationDefinitionNode
-    operation_name: str | None
-    errors: list[GraphQLError]
-
-
 class Schema(strawberry.Schema):
     """A schema that leaves its errors to whoever answers with them; the original logs each with a
     stack trace, a mistyped query too.
@@ -222,7 +214,9 @@ class Schema(strawberry.Schema):
         operation = get_operation_ast(document, operation_name)
         if operation is None or operation.operation is not OperationType.SUBSCRIPTION:
             return None
-        return Subscribed(document, operation, operation_name, self._wrong(document))
+        errors = self._wrong(document)
+        matters = () if errors else variables_that_matter(document)
+        return Subscribed(document, operation, operation_name, errors, matters)
 
     def _wrong(self, document: DocumentNode) -> list[GraphQLError]:
         try:

@@ -31,7 +31,7 @@ from gateway.exposition import Exposition
 from gateway.graphql_http import GraphQL
 from gateway.graphql_sse import EventStreams
 from gateway.graphql_ws import GraphQLSockets
-from gateway.held import Connection, Heart
+from gateway.held import HEARTBEAT_S, Connection, Heart
 from gateway.refusals import Incidents
 from gateway.running import Running
 from gateway.schema import make_schema
@@ -43,7 +43,7 @@ DRAIN_S = 4.0  # for requests in flight; the supervisor gives the whole farm ten
 _LOOK_EVERY_S = 0.02
 
 
-def main() -> None:
+def main(*, heartbeat_s: float = HEARTBEAT_S) -> None:
     child = Child.from_standard_input()
     setproctitle(f"hark: web {child.number}")
     clock = SystemClock()
@@ -54,13 +54,13 @@ def main() -> None:
         log_level=child.settings.log_level,
     )
     try:
-        uvloop.run(serve(child, clock, Random()))
+        uvloop.run(serve(child, clock, Random(), heartbeat_s))
     except StartError as error:
         log(logging.ERROR, error.message)
         sys.exit(error.exit_status)
 
 
-async def serve(child: Child, clock: Clock, chance: Random) -> None:
+async def serve(child: Child, clock: Clock, chance: Random, heartbeat_s: float) -> None:
     """Serves until SIGTERM, then ends what is in flight."""
     stop = _stop_signal()
     settings = child.settings
@@ -78,7 +78,7 @@ async def serve(child: Child, clock: Clock, chance: Random) -> None:
     context = Context(store, farm, live, PostIds(clock, chance))
     graphql = GraphQL(schema, context, incidents)
     running = Running(schema, context, graphql, incidents)
-    heart = Heart()
+    heart = Heart(heartbeat_s)
     site = make_site(
         graphql,
         EventStreams(running, heart),
