@@ -72,6 +72,10 @@ class Addresses:
     def reader(self, number: int) -> str:
         return self._at(f"reader-{number}")
 
+    def live(self, place: str) -> str:
+        """Where a process takes news of people who are online there."""
+        return self._at(f"live-{place}")
+
     def control(self, role: str, number: int) -> str:
         return self._at(f"control-{role}-{number}")
 
@@ -110,6 +114,14 @@ class Sockets:
         socket = self._bounded(self._async.socket(zmq.PUSH))
         socket.connect(address)
         return Pusher(socket)
+
+    def teller(self, address: str) -> Teller:
+        socket = self._bounded(self._context.socket(zmq.PUSH))
+        socket.connect(address)
+        return Teller(socket)
+
+    def async_puller(self, address: str) -> AsyncPuller:
+        return AsyncPuller(self._bounded(self._async.socket(zmq.PULL)), address)
 
     def _bounded(self, socket: AnySocket) -> AnySocket:
         self._open.add(socket)
@@ -236,6 +248,43 @@ class Pusher:
         except (TimeoutError, zmq.Again):
             return False
         return True
+
+
+class Teller:
+    """Sends without an answer, and without waiting: what finds no room is lost."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._socket = socket
+
+    def tell(self, payload: bytes) -> bool:
+        """False where it is lost."""
+        try:
+            self._socket.send(payload, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._socket.close(linger=0)
+
+
+class AsyncPuller:
+    """Takes what Tellers and Pushers send, in processes that live in asyncio."""
+
+    def __init__(self, socket: zmq.asyncio.Socket, address: str) -> None:
+        self._socket = socket
+        socket.bind(address)
+
+    async def receive(self) -> list[bytes]:
+        """All that waits, at least one message."""
+        found = [await self._socket.recv()]
+        with contextlib.suppress(zmq.Again):
+            while len(found) < _QUEUE_MESSAGES_MAX:
+                found.append(await self._socket.recv(zmq.NOBLOCK))
+        return found
+
+    def close(self) -> None:
+        self._socket.close(linger=0)
 
 
 async def answer_pings(server: AsyncServer, state: Callable[[], dict[str, Any]]) -> None:

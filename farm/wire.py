@@ -34,6 +34,7 @@ class Kind(IntEnum):
     PING = 7  # supervisor to any child
     PONG = 8
     FARM = 9  # anyone to the supervisor: processes, or scale
+    FRAME = 11  # store to a process at which people are online: what concerns them
     FAULT = 10  # the answer to what cannot be understood
 
 
@@ -57,6 +58,7 @@ class Op(IntEnum):
     REPLAY = 15
     BACKUP = 16
     BACKUP_PROGRESS = 17
+    ONLINE = 18
 
 
 SIGNATURES: dict[int, tuple[type, ...]] = {
@@ -76,6 +78,7 @@ SIGNATURES: dict[int, tuple[type, ...]] = {
     Op.MARK_UP_TO: (str, str),  # user, cursor
     Op.BACKUP: (str,),  # whole path of the file to make
     Op.BACKUP_PROGRESS: (),
+    Op.ONLINE: (str, str, list, list),  # session, place, user ids who came, who went
     Op.REPLAY: (str, str, bool),  # dead letter group, go on after this place, dry run
 }
 
@@ -93,6 +96,8 @@ class Query(IntEnum):
     PREVIEW = 10
     EXPLAIN = 11
     DEAD_LETTERS = 12
+    EVENTS = 13
+    SHOWN = 14
 
 
 QUERY_SIGNATURES: dict[int, tuple[type, ...]] = {
@@ -107,6 +112,8 @@ QUERY_SIGNATURES: dict[int, tuple[type, ...]] = {
     Query.UNREAD: (str,),  # user
     Query.PREVIEW: (str,),  # author
     Query.EXPLAIN: (str, str),  # post, user
+    Query.EVENTS: (str, int, int, int),  # user, after this change and position in it, size
+    Query.SHOWN: (list,),  # news of posts
     Query.DEAD_LETTERS: (int, str),  # size, page token
 }
 
@@ -200,6 +207,73 @@ class Event(NamedTuple):
     from_cursor: str = ""  # of GAP
     to_cursor: str = ""
     shape: int = 0
+
+
+# Between store, readers and the processes at which people are online.
+
+
+class Concern(IntEnum):
+    """What news are about."""
+
+    ADDED = 1  # a post that these people see from now on
+    UPDATED = 2  # a post of which these people's state changed
+    REMOVED = 3  # a post that these people see no more
+    PERSON = 4  # these people changed their own inbox: read what, from their last cursor on
+    NAMED = 5  # the person of this id (`reason`) has this number (`post`) from now on
+
+
+class News(NamedTuple):
+    concern: int
+    change: int
+    post: int  # seq
+    author: int
+    reason: str
+    users: bytes  # a sealed set of user numbers
+
+
+class Frame(NamedTuple):
+    """News of the changes above `after` and up to `change`."""
+
+    session: str
+    after: int
+    change: int
+    news: list[News]
+
+
+class Online(NamedTuple):
+    """What a process hears that said who is online."""
+
+    unknown: bool  # the store knew nothing of this process, so of nobody who was online there
+    told: int  # frames have told of everything up to this change
+    change: int  # the newest
+    numbers: list[int]  # of those who came, in order; 0 of unknown people
+    incarnation: int
+    secret: bytes
+
+
+class Happened(NamedTuple):
+    """An event in somebody's inbox, at its place."""
+
+    kind: int  # an EventKind
+    change: int
+    position: int
+    post: int  # seq; of a GAP: what is told begins after this change
+    reason: str
+    notification: Notification | None
+
+
+class Events(NamedTuple):
+    happened: list[Happened]
+    number: int  # of the person; 0: unknown
+    change: int  # up to here all is told, where there is no more
+    more: bool
+
+
+class Alike(NamedTuple):
+    """People to whom a post looks the same. `notification` has neither their ids nor a cursor."""
+
+    notification: Notification | None  # None: it is not shown any more
+    users: bytes  # a sealed set of user numbers
 
 
 class ChannelLedger(NamedTuple):
@@ -457,6 +531,51 @@ def notification(row: Sequence[Any]) -> Notification:
     plain = Notification(*row)
     deliveries = [Delivery(*d)._replace(state=State(d[1])) for d in plain.deliveries]
     return plain._replace(state=State(plain.state), deliveries=deliveries)
+
+
+def frame(body: list[Any]) -> Frame:
+    """Raises `WireError` where any part has another shape."""
+    match body:
+        case [str() as session, int() as after, int() as change, list() as news]:
+            return Frame(session, after, change, [_news(one) for one in news])
+        case _:
+            raise WireError("no frame")
+
+
+def _news(row: Any) -> News:
+    match row:
+        case [
+            int() as concern,
+            int() as change,
+            int() as post,
+            int() as author,
+            str() as reason,
+            bytes() as users,
+        ]:
+            return News(concern, change, post, author, reason, users)
+        case _:
+            raise WireError("no news")
+
+
+def check_news(rows: list[Any]) -> list[News]:
+    return [_news(row) for row in rows]
+
+
+def events(row: Sequence[Any]) -> Events:
+    return Events([_happened(one) for one in row[0]], *row[1:])
+
+
+def _happened(row: Sequence[Any]) -> Happened:
+    shown = row[5]
+    return Happened(*row)._replace(notification=shown and notification(shown))
+
+
+def alike(rows: Sequence[Any]) -> list[list[Alike]]:
+    """Of each post asked for, its groups."""
+    return [
+        [Alike(None if shown is None else notification(shown), users) for shown, users in some]
+        for some in rows
+    ]
 
 
 def explanation(row: Sequence[Any]) -> Explanation:

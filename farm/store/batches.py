@@ -55,6 +55,8 @@ class Batch:
     errors: dict[int, int] = field(default_factory=dict)
     leases: set[Lease] = field(default_factory=set)
     dirty: set[int] = field(default_factory=set)
+    moved: list[BitMap] = field(default_factory=list)  # who, since it was stored
+    rest_moved: bool = False  # and whoever is in no part
     changed: int = 0
     _audience: BitMap | None = None
     _free: dict[int, BitMap] = field(default_factory=dict)
@@ -166,6 +168,7 @@ class Batch:
             self._shrink(before, members)
         if before in self._free:
             self._free[before] -= members
+        self.moved.append(members)
         self.parts[after] = self.parts.get(after, BitMap()) | members
         self.errors[after] = error or self.errors.get(after, 0)
         self.dirty.add(after)
@@ -197,6 +200,11 @@ class Batch:
             self.finish_rest()
             self.parts.pop(DONE, None)
             self.dirty.add(DONE)
+
+    def deliver_rest(self) -> None:
+        """Everybody of the rest, who waited until now, is delivered."""
+        self.finish_rest()
+        self.rest_moved = True
 
     def finish_rest(self) -> None:
         """Everybody of the rest is delivered."""
@@ -249,6 +257,14 @@ class Batch:
         if self.rest in states:
             found.append(self.audience.difference(*self.parts.values()))
         return BitMap.union(*found) if found else BitMap()
+
+    def who_moved(self, among: BitMap) -> BitMap:
+        """Those of some people whose set may have changed since it was stored. Needs the blob where
+        the rest moved."""
+        found = BitMap.union(*self.moved) & among if self.moved else BitMap()
+        if self.rest_moved:
+            found |= (among & self.audience).difference(*self.parts.values())
+        return found
 
     # Storing
 

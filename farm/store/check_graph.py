@@ -125,7 +125,8 @@ class GraphCheck:
         if len(listed) < len(seqs) * 8 or listed[len(listed) - len(seqs) * 8 :] != seqs.tobytes():
             self._wrong(row, "lists other posts than there are")
         firsts = [first for _, first, _ in blocks]
-        begin = posts.expired // BLOCK * BLOCK + 1
+        # Blocks of posts that are gone stay for a while, for cursors from before.
+        begin = min([posts.expired // BLOCK * BLOCK + 1, *firsts[:1]])
         if firsts != list(range(begin, max(last_ordinal // BLOCK - 1, 0) * BLOCK + 1, BLOCK)) or (
             any(len(block) != BLOCK * 8 for _, _, block in blocks)
         ):

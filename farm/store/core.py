@@ -26,18 +26,19 @@ from farm.store.graph import Changes, Graph
 from farm.store.intake import Intake
 from farm.store.letters import Letters
 from farm.store.marks import Marks
+from farm.store.presence import Presence
 from farm.store.retention import Retention
 from farm.store.retraction import Retractions
 from farm.store.storage import CommitUnknown, Storage, StorageFull
 from farm.store.totals import Rate, Totals
-from farm.wire import Grant, LeaseAnswer, LeaseRequest, Op, OutcomesMessage, Stats
+from farm.wire import Frame, Grant, LeaseAnswer, LeaseRequest, Online, Op, OutcomesMessage, Stats
 
 DAY_US = 86_400_000_000
 DISK_LOOK_EVERY_S = 0.5
 GONE_REMEMBERED_MAX = 1_000
 HEARD_MAX = 100  # messages of a session
 NEED_NO_ROOM = {
-    Op.STATS, Op.SESSIONS, Op.SESSION_DIED, Op.IMPORT_KNOWN, Op.BACKUP_PROGRESS,
+    Op.ONLINE, Op.STATS, Op.SESSIONS, Op.SESSION_DIED, Op.IMPORT_KNOWN, Op.BACKUP_PROGRESS,
 }  # fmt: skip
 FULL_PAUSE_S = 1.0  # nothing is leased for so long after the disk was found full
 
@@ -76,10 +77,12 @@ class Group:
 @dataclass(slots=True)
 class Answers:
     """A result for each operation, in order, and the lease requests that can be answered now: this
-    group's and earlier ones, by session. Those without work are parked."""
+    group's and earlier ones, by session. Those without work are parked. And frames, by the place of
+    those who are online."""
 
     results: list[Any] = field(default_factory=list)
     leases: dict[str, LeaseAnswer] = field(default_factory=dict)
+    frames: list[tuple[str, Frame]] = field(default_factory=list)
 
 
 # By session: what it asked, the leases it has lost, and what it gets.
@@ -99,6 +102,7 @@ class Core:
         self._parked: dict[str, LeaseRequest] = {}
         self._gone: dict[str, None] = {}  # sessions whose death was heard of, the newest last
         self._looked_s = self._full_until_s = float("-inf")
+        self._presence = Presence()
         self._add_channels()
         self._read()
         self._now_us = self._clock.now_us()  # of the group that runs
@@ -121,12 +125,16 @@ class Core:
         self._totals = Totals(self._meta.totals)
         self._changes = Changes(self._meta.change)
         channels = storage.channels()
-        self._graph = Graph(storage, self._changes, following_max=rules.following_max)
+        self._presence.forget_news()
+        self._graph = Graph(
+            storage, self._changes, self._presence, following_max=rules.following_max
+        )
         self._intake = Intake(
             storage,
             self._graph,
             self._changes,
             self._totals,
+            self._presence,
             channels={name: channels[name] for name in rules.channels},
             backlog_max=rules.backlog_max,
         )
@@ -135,19 +143,25 @@ class Core:
             self._graph,
             self._changes,
             self._totals,
+            self._presence,
             channels=channels,
             enabled=rules.channels,
             terms=rules.terms,
             chance=self._chance,
             now_s=self._clock.monotonic_s(),
         )
-        self._marks = Marks(storage, InboxCursors(self._meta.incarnation, self._meta.secret))
-        self._retractions = Retractions(storage, self._dispatch, self._changes)
+        cursors = InboxCursors(self._meta.incarnation, self._meta.secret)
+        self._marks = Marks(storage, cursors, self._changes, self._presence)
+        self._retractions = Retractions(
+            storage, self._graph, self._dispatch, self._changes, self._presence
+        )
         self._letters = Letters(storage, self._graph, self._dispatch)
         self._retention = Retention(
             storage,
             self._graph,
             self._dispatch,
+            self._changes,
+            self._presence,
             retention_us=rules.retention_us,
             now_s=self._clock.monotonic_s(),
         )
@@ -179,6 +193,7 @@ class Core:
             single = self.run(one)
             answers.results += single.results
             answers.leases |= single.leases
+            answers.frames += single.frames
         return answers
 
     def _without_room(self, group: Group, error: StorageFull) -> Answers:
@@ -226,7 +241,18 @@ class Core:
             self._heard.setdefault(message.session, deque(maxlen=HEARD_MAX)).append(message.number)
         self._rate.note(now_s, self._totals.of(totals.SENT))
         self._tell_of_refusing()
-        return Answers(results, {s: self._answer(s, *given) for s, given in leases.items()})
+        return Answers(
+            results,
+            {s: self._answer(s, *given) for s, given in leases.items()},
+            self._frames(now_s),
+        )
+
+    def _frames(self, now_s: float) -> list[tuple[str, Frame]]:
+        """What the commit means to people who are online."""
+        self._presence.expire(now_s)
+        for number in self._presence.settle_names(self._changes.newest):
+            self._graph.came_online(number)
+        return self._presence.frames(self._changes.newest)
 
     def _tell_of_refusing(self) -> None:
         """Once when posts begin to be refused, and once when they are taken again."""
@@ -287,6 +313,7 @@ class Core:
             Op.REPLAY: self._letters.replay,
             Op.BACKUP: self._begin_backup,
             Op.BACKUP_PROGRESS: self._storage.backup_progress,
+            Op.ONLINE: self._online,
             Op.STATS: self._stats,
             Op.SESSIONS: self._keep_sessions,
             Op.SESSION_DIED: self._session_died,
@@ -371,6 +398,22 @@ class Core:
         """The answer without work to a session that has waited long enough; None: it is gone."""
         request = self._parked.get(session)
         return None if request is None else self._answer(session, request, [], [])
+
+    # People who are online
+
+    def _online(self, session: str, place: str, came: list[str], went: list[str]) -> Online:
+        now_s = self._clock.monotonic_s()
+        unknown, told = self._presence.heard(session, place, self._changes.newest, now_s)
+        numbers = self._storage.numbers_of([*came, *went])
+        self._presence.go(session, numbers, went)
+        self._presence.come(session, numbers, came)
+        for user_id in came:
+            if user_id in numbers:
+                self._graph.came_online(numbers[user_id])
+        return Online(
+            unknown, told, self._changes.newest, [numbers.get(user_id, 0) for user_id in came],
+            self._meta.incarnation, self._meta.secret,
+        )  # fmt: skip
 
     def _session_died(self, session: str) -> None:
         # What it asked before its death may still arrive; it must not be given work any more.

@@ -22,10 +22,11 @@ from farm.store import totals
 from farm.store.batches import DONE, Batch, Lease
 from farm.store.graph import Changes, Graph
 from farm.store.intake import Fresh
+from farm.store.presence import Presence
 from farm.store.storage import BatchKey, DeadGroupRow, LeaseRow, PartKey, PartRow, PostRow, Storage
 from farm.store.totals import Totals
 from farm.store.turns import Turns
-from farm.wire import Grant, LeaseOutcome, Outcome
+from farm.wire import Concern, Grant, LeaseOutcome, Outcome
 
 PROMOTED_PER_TURN_MAX = 200  # parts; 2,000 held up a turn for 125 to 200 ms
 BROKEN_AGAIN_US = 1_000_000  # retries that cannot be read are due for ever; no need to hurry
@@ -57,6 +58,7 @@ class Dispatch:
         graph: Graph,
         changes: Changes,
         kept: Totals,
+        presence: Presence,
         *,
         channels: dict[str, int],
         enabled: Sequence[str],
@@ -68,6 +70,7 @@ class Dispatch:
         self._graph = graph
         self._changes = changes
         self._totals = kept
+        self._presence = presence
         self._names = {number: name for name, number in channels.items()}
         self._terms = terms
         self._chance = chance
@@ -233,6 +236,7 @@ class Dispatch:
         for part, count in batch.retract():
             self._count_waiting(part, -count)
             stopped += count
+        batch.moved.clear()  # whoever looks at an inbox hears of the retraction instead
         self._touched.add(batch)
         return stopped
 
@@ -286,7 +290,7 @@ class Dispatch:
             and DONE not in batch.parts
         ):
             count = batch.rest_size()
-            batch.finish_rest()
+            batch.deliver_rest()
             self._count_delivered(batch, REST, count, now_us)
         else:
             self._settle(lease, said, lease.left(), now_us)
@@ -535,6 +539,7 @@ class Dispatch:
         parts: list[PartRow] = []
         gone: list[PartKey] = []
         rests = []
+        moved: list[Batch] = []
         for batch in self._touched:
             if batch.dirty:
                 post = batch.key[0]
@@ -545,6 +550,8 @@ class Dispatch:
                 if REST in batch.dirty:
                     rests.append((batch.rest, change, *batch.key))
                 batch.dirty.clear()
+                if batch.moved or batch.rest_moved:
+                    moved.append(batch)
             if not batch.leases:
                 self._batches.pop(batch.key, None)
         self._touched.clear()
@@ -554,6 +561,25 @@ class Dispatch:
             self._storage.drop_parts(gone)
         if rests:
             self._storage.set_rest(rests)
+        if moved:
+            self._tell_of_moves(moved)
+        self._flush_leases()
+
+    def _tell_of_moves(self, moved: list[Batch]) -> None:
+        """Keeps which posts changed when, and tells those who look at an inbox."""
+        posts = {batch.changed: (batch.key[0], batch.post.author) for batch in moved}
+        self._storage.add_touched((change, *post) for change, post in posts.items())
+        if self._presence.numbers:
+            for batch in moved:
+                online = self._graph.online(self._graph.numbered(batch.post.author))
+                if online:
+                    users = batch.who_moved(online)
+                    self._presence.tell(Concern.UPDATED, batch.changed, batch.post, users)
+        for batch in moved:
+            batch.moved.clear()
+            batch.rest_moved = False
+
+    def _flush_leases(self) -> None:
         if self._unsaved:
             self._storage.add_leases(self._unsaved.values())
             self._unsaved.clear()

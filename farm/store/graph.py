@@ -19,12 +19,15 @@ from farm.audience import HIGHEST, BitMap, between, seal, split, unseal
 from farm.errors import NotFound, ResourceExhausted
 from farm.lifecycle import Reason
 from farm.limits import shown
+from farm.store.presence import Presence
 from farm.store.storage import (
     BLOCK,
     FOLLOW,
     MUTE,
     TAIL,
     AuthorRow,
+    Deed,
+    DeedRow,
     RelationRow,
     SegmentRow,
     Storage,
@@ -73,6 +76,7 @@ class Author:
     last_loss: int = 0
     expired: int = 0
     muted: BitMap = field(default_factory=BitMap)
+    online: BitMap | None = None  # followers who are online, or were; None: not known
     segments: list[Segment] = field(default_factory=list)
 
     @property
@@ -87,8 +91,11 @@ class Graph:
     new one.
     """
 
-    def __init__(self, storage: Storage, changes: Changes, *, following_max: int) -> None:
+    def __init__(
+        self, storage: Storage, changes: Changes, presence: Presence, *, following_max: int
+    ) -> None:
         self._storage = storage
+        self._presence = presence
         self._changes = changes
         self._following_max = following_max
         self._by_id: dict[str, Author] = {}
@@ -140,6 +147,7 @@ class Graph:
         self._remove(author, row.user)
         author.last_loss = self._newest_loss = change
         self._touched.add(author)
+        self._did(Deed.UNFOLLOWED, row.user, author, change)
         return True
 
     def mute(self, user_id: str, author_id: str) -> bool:
@@ -157,6 +165,7 @@ class Graph:
         self._storage.save_muted_by(author.number, seal(author.muted))
         author.last_loss = self._newest_loss = change
         self._touched.add(author)
+        self._did(Deed.MUTED, user, author, change)
         return True
 
     def unmute(self, user_id: str, author_id: str) -> bool:
@@ -164,7 +173,9 @@ class Graph:
         row, author = self._relation(user_id, author_id, MUTE)
         if row is None or author is None:
             return False
-        self._storage.close_relation(row, self._changes.next())
+        change = self._changes.next()
+        self._storage.close_relation(row, change)
+        self._did(Deed.UNMUTED, row.user, author, change)
         author.muted.discard(row.user)
         self._storage.save_muted_by(author.number, seal(author.muted) if author.muted else None)
         return True
@@ -201,6 +212,10 @@ class Graph:
             if edge in beyond
         ]
         return len(new), len(edges) - len(new) - len(rejections), rejections
+
+    def _did(self, deed: Deed, user: int, author: Author, change: int) -> None:
+        self._storage.add_deed(DeedRow(user, change, deed, author.number))
+        self._presence.tell_person(user, change)
 
     # What others ask
 
@@ -260,6 +275,27 @@ class Graph:
 
     def members(self, author: Author, segment: Segment) -> BitMap:
         return self._members(author, segment)
+
+    # Who is online
+
+    def online(self, author: Author) -> BitMap:
+        """The author's followers who are online and do not mute the author."""
+        online = self._presence.numbers
+        if not online:
+            return online
+        if author.online is None:
+            found = [online & self._members(author, segment) for segment in author.segments]
+            author.online = BitMap.union(*found) if found else BitMap()
+        if not author.online:
+            return author.online
+        return (author.online & online) - author.muted
+
+    def came_online(self, user: int) -> None:
+        """Those whom this person follows have one more follower online."""
+        for number in self._storage.followed_by(user):
+            author = self._by_number.get(number)
+            if author is not None and author.online is not None:
+                author.online.add(user)
 
     # Segments
 
@@ -323,6 +359,8 @@ class Graph:
         held |= members
         tail.members, tail.size, tail.dirty = held, len(held), True
         author.followers += len(members)
+        if author.online is not None:
+            author.online |= members & self._presence.numbers
         self._touch(author)
 
     def _remove(self, author: Author, member: int) -> None:
@@ -332,6 +370,8 @@ class Graph:
                 members.discard(member)
                 segment.size, segment.dirty = len(members), True
                 author.followers -= 1
+                if author.online is not None:
+                    author.online.discard(member)
                 self._touch(author)
                 return
 
@@ -403,6 +443,7 @@ class Graph:
     def _new_user(self, user_id: str) -> int:
         self._last_user += 1
         self._storage.add_users([(self._last_user, user_id)])
+        self._presence.name({user_id: self._last_user})
         return self._last_user
 
     def _number_all(self, user_ids: Iterable[str]) -> dict[str, int]:
@@ -416,6 +457,7 @@ class Graph:
         for number, user_id in enumerate(new, first):
             numbers[user_id] = number
             self._by_id[user_id] = self._by_number[number] = Author(number, user_id)
+        self._presence.name(numbers)
         return numbers
 
     def _open(self, user: int, author: int, kind: int) -> bool:

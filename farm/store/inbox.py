@@ -71,7 +71,7 @@ class Reading:
         most = min(size + 1, unread) if unread_only else size + 1
         found = list(self._merge(sources, before, most, unread_only=unread_only))
         return InboxPage(
-            [self._notification(user_id, number, *one) for one in found[:size]],
+            [self.notification(user_id, number, *one) for one in found[:size]],
             has_more=len(found) > size,
             unread=unread,
             live_cursor=live,
@@ -91,7 +91,7 @@ class Reading:
         if number is not None:
             sources = list(sources_of(self._snapshot, number))
             for post, source in self._merge(sources, NO_LIMIT, DELIVERED_LOOKED_AT_MAX):
-                notification = self._notification(user_id, number, post, source)
+                notification = self.notification(user_id, number, post, source)
                 if notification.state is State.DELIVERED:
                     found.append(notification)
                 if len(found) == size:
@@ -126,9 +126,10 @@ class Reading:
             else:
                 heapq.heappop(heap)
 
-    def _notification(
+    def notification(
         self, user_id: str, number: int, post: PostRow, source: Source
     ) -> Notification:
+        """How a post that the source has looks to the person."""
         deliveries = list(self.deliveries(number, post))
         states = {delivery.state for delivery in deliveries}
         return Notification(
@@ -160,11 +161,12 @@ class Reading:
             if row.part != REST and row.members is not None:
                 what = f"post {row.post} segment {row.segment} part {row.part}"
                 if number in unseal(row.members, what):
-                    return self._in_part(channel, row, part_of(row.part))
+                    return self.in_part(channel, row, part_of(row.part))
         state = State(next(row.state for row in rows if row.part == REST))
         return Delivery(channel, state, 1 if state is State.DELIVERED else 0, None, None)
 
-    def _in_part(self, channel: str, row: PartRow, part: Part) -> Delivery:
+    def in_part(self, channel: str, row: PartRow, part: Part) -> Delivery:
+        """How it went on a channel for the members of a part."""
         error = self._snapshot.errors().get(row.error) if row.error else None
         if part.state is State.SUPPRESSED:
             error = Reason(part.detail).name.lower()

@@ -15,9 +15,10 @@ from farm.lifecycle import REST, Part, Reason, State
 from farm.limits import shown
 from farm.store import totals
 from farm.store.graph import Author, Changes, Graph
+from farm.store.presence import Presence
 from farm.store.storage import PartRow, PostRow, Storage
 from farm.store.totals import Totals
-from farm.wire import Published
+from farm.wire import Concern, Published
 
 INBOX = "inbox"  # the channel on which nothing is sent
 RETRY_AFTER_MS = 5_000
@@ -34,6 +35,7 @@ class Intake:
         graph: Graph,
         changes: Changes,
         kept: Totals,
+        presence: Presence,
         *,
         channels: dict[str, int],
         backlog_max: int,
@@ -42,6 +44,7 @@ class Intake:
         self._graph = graph
         self._changes = changes
         self._totals = kept
+        self._presence = presence
         self._channels = channels
         self._sending = [number for name, number in channels.items() if name != INBOX]
         self._states = [
@@ -91,10 +94,12 @@ class Intake:
         if author is not None:
             ordinal = self._graph.published(author, seq)
             queued -= self._fan_out(author, seq)
-        self._posts[post_id] = PostRow(
+        post = self._posts[post_id] = PostRow(
             seq, post_id, author.number if author is not None else 0, author_id, ordinal,
             created_at_us, now_us, audience, queued, 0, content,
         )  # fmt: skip
+        if author is not None and self._presence.numbers:
+            self._presence.tell(Concern.ADDED, seq, post, self._graph.online(author))
         return Published(post_id, queued, audience, duplicate=False)
 
     def flush(self) -> tuple[list[PostRow], dict[int, Fresh]]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 
-from farm.audience import unseal
+from farm.audience import BitMap, seal, unseal
 from farm.errors import Corrupt
 from farm.lifecycle import State
 from farm.observe import log
 from farm.store.dispatch import Dispatch
-from farm.store.graph import Graph
-from farm.store.storage import PostRow, Storage
+from farm.store.graph import Changes, Graph
+from farm.store.presence import Presence
+from farm.store.storage import ExpiryRow, PostRow, Storage
+from farm.wire import Concern
 
 POSTS_PER_STEP = 50
 STEP_EVERY_S = 0.02
@@ -31,6 +33,8 @@ class Retention:
         storage: Storage,
         graph: Graph,
         dispatch: Dispatch,
+        changes: Changes,
+        presence: Presence,
         *,
         retention_us: int,
         now_s: float,
@@ -38,6 +42,8 @@ class Retention:
         self._storage = storage
         self._graph = graph
         self._dispatch = dispatch
+        self._changes = changes
+        self._presence = presence
         self._retention_us = retention_us
         self.next_s = now_s + FIRST_LOOK_S
 
@@ -45,7 +51,7 @@ class Retention:
         """Removes some posts, if it is time and there are any."""
         if now_s < self.next_s:
             return
-        removed = 0
+        removed: list[PostRow] = []
         for post in self._storage.oldest_posts(POSTS_PER_STEP):
             young = post.received_at_us > now_us - self._retention_us
             if young or self._storage.is_waiting(post.seq):
@@ -55,8 +61,24 @@ class Retention:
             except Corrupt as error:
                 log(logging.ERROR, "an old post cannot be removed", post=post.id, why=error)
                 break
-            removed += 1
-        self.next_s = now_s + (STEP_EVERY_S if removed == POSTS_PER_STEP else LOOK_EVERY_S)
+            removed.append(post)
+        if removed:
+            self._note(removed)
+        full = len(removed) == POSTS_PER_STEP
+        self.next_s = now_s + (STEP_EVERY_S if full else LOOK_EVERY_S)
+
+    def _note(self, removed: list[PostRow]) -> None:
+        """Keeps what is gone since when, for as long as there are cursors from before, and tells
+        those who look at an inbox."""
+        change, horizon = self._changes.next(), removed[-1].seq
+        authors = BitMap(post.author for post in removed if post.author)
+        self._storage.add_expiry(ExpiryRow(change, horizon, seal(authors)))
+        self._storage.drop_before(horizon)
+        if self._presence.numbers:
+            for post in removed:
+                if post.author:
+                    online = self._graph.online(self._graph.numbered(post.author))
+                    self._presence.tell(Concern.REMOVED, change, post, online, "expired")
 
     def _remove(self, post: PostRow) -> None:
         """Raises `Corrupt` before it has changed anything."""
@@ -69,5 +91,5 @@ class Retention:
             self._dispatch.forget_dead(*letters)
         if post.author:
             self._graph.expired(self._graph.numbered(post.author), post.ordinal)
-            self._storage.drop_history(post.author, post.ordinal, post.seq)
+            self._storage.drop_versions(post.author, post.seq)
         self._storage.drop_post(post.seq)

@@ -12,16 +12,22 @@ from farm.lifecycle import State
 from farm.limits import shown
 from farm.store.batches import Batch
 from farm.store.dispatch import Dispatch
-from farm.store.graph import Changes
+from farm.store.graph import Changes, Graph
+from farm.store.presence import Presence
 from farm.store.storage import PostRow, Storage
-from farm.wire import Retracted
+from farm.wire import Concern, Retracted
 
 
 class Retractions:
     """Retracts posts, within the writer's transaction."""
 
-    def __init__(self, storage: Storage, dispatch: Dispatch, changes: Changes) -> None:
+    def __init__(
+        self, storage: Storage, graph: Graph, dispatch: Dispatch, changes: Changes,
+        presence: Presence,
+    ) -> None:  # fmt: skip
         self._storage = storage
+        self._graph = graph
+        self._presence = presence
         self._dispatch = dispatch
         self._changes = changes
 
@@ -41,8 +47,10 @@ class Retractions:
             more_stopped, more_hidden = self._stop(batches)
             stopped += more_stopped
             hidden += more_hidden
-        self._storage.retract(post.seq, self._changes.next(), stopped, hidden)
-        self._hide(post)
+        change = self._changes.next()
+        self._storage.retract(post.seq, change, stopped, hidden)
+        if post.author:
+            self._hide(post, change)
         return Retracted(stopped, hidden)
 
     def _stop(self, batches: list[Batch]) -> tuple[int, int]:
@@ -59,11 +67,13 @@ class Retractions:
             self._dispatch.stop(batch)
         return len(waiting - delivered), len(delivered)
 
-    def _hide(self, post: PostRow) -> None:
-        """Takes the post out of inboxes and counts."""
-        if post.author:
-            blob = self._storage.retracted_of(post.author)
-            what = f"retracted posts of author {post.author}"
-            ordinals = BitMap() if blob is None else unseal(blob, what)
-            ordinals.add(post.ordinal)
-            self._storage.save_retracted_of(post.author, seal(ordinals))
+    def _hide(self, post: PostRow, change: int) -> None:
+        """Takes the post out of inboxes and counts, and tells those who look at one."""
+        blob = self._storage.retracted_of(post.author)
+        what = f"retracted posts of author {post.author}"
+        ordinals = BitMap() if blob is None else unseal(blob, what)
+        ordinals.add(post.ordinal)
+        self._storage.save_retracted_of(post.author, seal(ordinals))
+        self._storage.add_touched([(change, post.seq, post.author)])
+        online = self._graph.online(self._graph.numbered(post.author))
+        self._presence.tell(Concern.REMOVED, change, post, online, "retracted")

@@ -15,6 +15,7 @@ from typing import Any
 
 import apsw
 
+from farm.audience import unseal
 from farm.errors import NotFound, ResourceExhausted, StartError
 from farm.store.sqlite_backup import RESTORED, Backup
 from farm.store.sqlite_snapshot import (
@@ -22,14 +23,17 @@ from farm.store.sqlite_snapshot import (
     DATABASE,
     POST,
     SqliteSnapshot,
+    array_of,
     connect,
     set_pragma,
 )
 from farm.store.storage import (
-    BLOCK,
+    DEEDS_KEPT_MAX,
     AuthorRow,
     CommitUnknown,
     DeadGroupRow,
+    DeedRow,
+    ExpiryRow,
     LeaseRow,
     Meta,
     PartKey,
@@ -40,7 +44,9 @@ from farm.store.storage import (
     StorageFull,
 )
 
-SCHEMA_VERSION = 1
+# What each version added; a database holds how many of them it has.
+SCHEMA = ("schema.sql", "schema_live.sql")
+SCHEMA_VERSION = len(SCHEMA)
 APPLICATION_ID = 0x4841524B  # "HARK"
 PAGE_BYTES = 4096
 CACHE_KIB = 64 * 1024
@@ -232,6 +238,14 @@ class SqliteStorage(SqliteSnapshot):
     def save_retracted_of(self, author: int, ordinals: bytes) -> None:
         self._run("insert or replace into retracted_of values(?, ?)", (author, ordinals))
 
+    def add_deed(self, row: DeedRow) -> None:
+        self._run("insert into deed values(?, ?, ?, ?, ?, ?, ?)", row)
+        self._run(
+            "delete from deed where user = ?1 and change <="
+            " (select change from deed where user = ?1 order by change desc limit 1 offset ?2)",
+            (row.user, DEEDS_KEPT_MAX),
+        )
+
     def save_dead_groups(self, rows: Iterable[DeadGroupRow]) -> None:
         self._many("insert or replace into dead_group values(?, ?, ?, ?, ?)", rows)
 
@@ -301,12 +315,40 @@ class SqliteStorage(SqliteSnapshot):
         ):
             self._run(statement, (seq,))
 
-    def drop_history(self, author: int, ordinal: int, seq: int) -> None:
-        self._run(
-            "delete from author_block where number = ? and first <= ?",
-            (author, ordinal - BLOCK + 1),
-        )
+    def drop_versions(self, author: int, seq: int) -> None:
         self._run("delete from segment where author = ? and until between 1 and ?", (author, seq))
+
+    def add_expiry(self, row: ExpiryRow) -> None:
+        self._run("insert into expiry values(?, ?, ?)", row)
+
+    def drop_before(self, change: int) -> None:
+        # The newest step at or before the change says what was gone by then, so it stays.
+        kept = self.db.execute(
+            "select change, horizon from expiry where change <= ? order by change desc limit 1",
+            (change,),
+        ).fetchone()
+        if kept is not None:
+            older: list[Any] = self.db.execute(
+                "select authors from expiry where change < ?", kept[:1]
+            ).fetchall()
+            for (authors,) in older:
+                for author in unseal(authors, "authors of expired posts"):
+                    self._drop_blocks(author, kept[1])
+            self._run("delete from expiry where change < ?", kept[:1])
+        self._run("delete from touched where change < ?", (change,))
+
+    def _drop_blocks(self, author: int, horizon: int) -> None:
+        """Side blocks that have no post above the horizon."""
+        blocks: list[Any] = self.db.execute(
+            "select first, seqs from author_block where number = ? order by first", (author,)
+        ).fetchall()
+        for first, seqs in blocks:
+            if array.array("Q", seqs)[-1] > horizon:
+                break
+            self._run("delete from author_block where number = ? and first = ?", (author, first))
+
+    def add_touched(self, rows: Iterable[tuple[int, int, int]]) -> None:
+        self._many("insert into touched values(?, ?, ?)", rows)
 
     def drop_parts(self, keys: Iterable[PartKey]) -> None:
         self._many(
@@ -318,7 +360,7 @@ class SqliteStorage(SqliteSnapshot):
             "select post.author, post.seq from post join"
             " (select distinct post as seq from batch where state < 2 and due_us is null"
             "  and channel in carray(?)) as waiting using (seq) order by post.seq",
-            (_numbers(channels),),
+            (array_of(channels),),
         )
 
     def oldest_waiting(self) -> int | None:
@@ -359,10 +401,6 @@ class SqliteStorage(SqliteSnapshot):
         self._many("delete from lease where id = ?", ((lease,) for lease in ids))
 
 
-def _numbers(numbers: Sequence[int]) -> Any:
-    return apsw.carray(array.array("q", numbers))
-
-
 def _take_lock(path: Path) -> int:
     """Holds the lock file for as long as the process lives. Raises `StartError`."""
     try:
@@ -391,22 +429,26 @@ def _prepare(connection: apsw.Connection) -> None:
 
 
 def _migrate(storage: SqliteStorage, *, chance: random.Random, now_us: int) -> None:
-    """Makes the tables, whole or not at all; refuses a database newer than this code."""
+    """Makes the tables that are missing, whole or not at all; refuses a database newer than this
+    code."""
     version = storage.db.pragma("user_version")
     if version > SCHEMA_VERSION:
         raise StartError(
             f"the database has version {version}, this Hark knows {SCHEMA_VERSION}; install a newer"
         )
-    if version == SCHEMA_VERSION:
-        _take_incarnation(storage, chance)
-        return
-    storage.begin()
-    schema = resources.files("farm.store").joinpath("schema.sql").read_text("utf-8")
-    for _ in storage.db.execute(schema):
-        pass
-    storage.save_meta(Meta(chance.getrandbits(62), chance.randbytes(32), 0, now_us, b"\x80"))
-    storage.db.pragma("user_version", SCHEMA_VERSION)
-    storage.commit()
+    if version < SCHEMA_VERSION:
+        storage.begin()
+        for name in SCHEMA[version:]:
+            statements = resources.files("farm.store").joinpath(name).read_text("utf-8")
+            for _ in storage.db.execute(statements):
+                pass
+        if version == 0:
+            storage.save_meta(
+                Meta(chance.getrandbits(62), chance.randbytes(32), 0, now_us, b"\x80")
+            )
+        storage.db.pragma("user_version", SCHEMA_VERSION)
+        storage.commit()
+    _take_incarnation(storage, chance)
 
 
 def _take_incarnation(storage: SqliteStorage, chance: random.Random) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import apsw
 
+from farm.audience import BitMap
 from farm.errors import Corrupt, StartError, Unavailable
 from farm.store.storage import (
     FOLLOW,
@@ -21,6 +22,8 @@ from farm.store.storage import (
     AuthorRow,
     BatchKey,
     DeadGroupRow,
+    DeedRow,
+    ExpiryRow,
     Followed,
     Meta,
     PartKey,
@@ -198,6 +201,10 @@ class SqliteSnapshot:
             author = AuthorRow(*row[8:]) if row[8] is not None else None
             yield Followed(RelationRow(*row[:6]), author, row[6], row[7])
 
+    def followed_by(self, user: int) -> list[int]:
+        statement = "select author from relation where user = ? and kind = ? and until = 0"
+        return [author for (author,) in self.db.execute(statement, (user, FOLLOW))]
+
     def following_ids(self, user: int, after: str, size: int) -> list[str]:
         rows = self.db.execute(
             "select id from relation join user on user.number = relation.author"
@@ -267,6 +274,45 @@ class SqliteSnapshot:
         )
         return [PartRow(*row) for row in rows]
 
+    # What live events are made of
+
+    def deeds(self, user: int, change: int) -> list[DeedRow]:
+        statement = "select * from deed where user = ? and change >= ? order by change"
+        return [DeedRow(*row) for row in self.db.execute(statement, (user, change))]
+
+    def expiries(self, change: int) -> list[ExpiryRow]:
+        rows = self.db.execute(
+            "select * from expiry where change >="
+            " coalesce((select max(change) from expiry where change < ?1), ?1) order by change",
+            (change,),
+        )
+        return [ExpiryRow(*row) for row in rows]
+
+    def touched(self, change: int, authors: Sequence[int]) -> list[tuple[int, int]]:
+        return list(
+            self.db.execute(
+                "select max(change), post from touched"
+                " where change >= ? and author in carray(?) group by post",
+                (change, array_of(authors)),
+            )
+        )
+
+    def read_marks(self, author: int, users: BitMap) -> list[tuple[int, bytes]]:
+        statement = "select user, flipped from read_mark where author = ? and user in carray(?)"
+        return list(self.db.execute(statement, (author, array_of(users))))
+
+    def read_beyond(self, users: BitMap, seq: int) -> BitMap:
+        statement = "select user from read_up_to where user in carray(?) and change >= ?"
+        return BitMap(user for (user,) in self.db.execute(statement, (array_of(users), seq)))
+
+    def following_since(self, author: int, users: BitMap, seq: int) -> BitMap:
+        rows = self.db.execute(
+            "select user from relation where user in carray(?) and kind = ? and author = ?"
+            " and until = 0 and since < ?",
+            (array_of(users), FOLLOW, author, seq),
+        )
+        return BitMap(user for (user,) in rows)
+
     def post(self, seq: int) -> PostRow | None:
         row = self.db.execute(f"select {POST} where seq = ?", (seq,)).fetchone()
         return None if row is None else PostRow(*row)
@@ -295,6 +341,11 @@ class SqliteSnapshot:
     def parts(self, batch: BatchKey) -> list[PartRow]:
         statement = f"select {_PART} where post = ? and channel = ? and segment = ?"
         return [PartRow(*row) for row in self.db.execute(statement, batch)]
+
+
+def array_of(numbers: Iterable[int]) -> Any:
+    """Numbers as one value to bind: what `carray(?)` takes."""
+    return apsw.carray(array.array("q", numbers))
 
 
 def _one(rows: Iterable[Any]) -> Any:

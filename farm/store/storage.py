@@ -12,13 +12,17 @@ Any method may raise `StorageFull` (no room: the transaction is over and stored 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from farm.audience import BitMap
 from farm.errors import ResourceExhausted
 
 TAIL = -1  # `lower` of the small segment that takes a hot author's new followers
 FOLLOW, MUTE = 0, 1  # kinds of relation
+DEEDS_KEPT_MAX = 100  # of one person
+EVENTS_PER_CHANGE_MAX = 100  # a change that moves more of a person's is told as a whole
 BLOCK = 32  # seqs in a side block of an author; the row keeps 32 to 63
 
 
@@ -133,6 +137,38 @@ class DeadGroupRow(NamedTuple):
     last_us: int
 
 
+class Deed(IntEnum):
+    """What people do to their own inbox."""
+
+    MUTED = 1
+    UNMUTED = 2
+    UNFOLLOWED = 3
+    MARKED = 4
+
+
+class DeedRow(NamedTuple):
+    """`author`: of all but MARKED. `low`, `high`: what was published after `low` and up to `high`
+    was marked as read. `seqs` has single posts that were marked, as 64-bit little-endian numbers;
+    None: too many to be named."""
+
+    user: int
+    change: int
+    kind: Deed
+    author: int = 0
+    low: int = 0
+    high: int = 0
+    seqs: bytes | None = b""
+
+
+class ExpiryRow(NamedTuple):
+    """A step of the retention: from `change` on, posts up to `horizon` are gone. `authors`: the
+    sealed set of those whose posts went."""
+
+    change: int
+    horizon: int
+    authors: bytes
+
+
 BatchKey = tuple[int, int, int]  # post, channel, segment
 PartKey = tuple[int, int, int, int]  # and part
 
@@ -173,6 +209,9 @@ class Snapshot(Protocol):
     def following(self, user: int) -> Iterator[Followed]:
         """The open followings of a user, muted authors included."""
 
+    def followed_by(self, user: int) -> list[int]:
+        """The authors whom the user follows."""
+
     def following_ids(self, user: int, after: str, size: int) -> list[str]: ...
     def following_count(self, user: int) -> int: ...
     def mutes(self, user: int) -> set[int]:
@@ -198,6 +237,25 @@ class Snapshot(Protocol):
     def dead_group(self, channel: int, error: int) -> DeadGroupRow | None: ...
     def dead_parts(self, channel: int, error: int, after: PartKey, limit: int) -> list[PartRow]:
         """A group's parts by post, segment and part."""
+
+    def deeds(self, user: int, change: int) -> list[DeedRow]:
+        """A person's from this change on, oldest first."""
+
+    def expiries(self, change: int) -> list[ExpiryRow]:
+        """From this change on, and the newest before it; oldest first."""
+
+    def touched(self, change: int, authors: Sequence[int]) -> list[tuple[int, int]]:
+        """(the newest change, post) of posts of these authors that changes from this one on
+        concerned."""
+
+    def read_marks(self, author: int, users: BitMap) -> list[tuple[int, bytes]]:
+        """(user, sealed ordinals flipped) of those of the users who have any of the author's."""
+
+    def read_beyond(self, users: BitMap, seq: int) -> BitMap:
+        """Those of the users who have marked everything up to this seq or a later one."""
+
+    def following_since(self, author: int, users: BitMap, seq: int) -> BitMap:
+        """Those of the users who follow the author now and have since before this seq."""
 
     def post(self, seq: int) -> PostRow | None: ...
     def post_by_id(self, post_id: str) -> PostRow | None: ...
@@ -238,6 +296,9 @@ class Storage(Snapshot, Protocol):
     def save_flipped(self, user: int, author: int, ordinals: bytes | None) -> None: ...
     def retract(self, post: int, change: int, stopped: int, hidden: int) -> None: ...
     def save_retracted_of(self, author: int, ordinals: bytes) -> None: ...
+    def add_deed(self, row: DeedRow) -> None:
+        """Keeps the newest `DEEDS_KEPT_MAX` of each person."""
+
     def save_dead_groups(self, rows: Iterable[DeadGroupRow]) -> None: ...
 
     def add_relations(self, rows: Iterable[RelationRow]) -> None: ...
@@ -266,8 +327,16 @@ class Storage(Snapshot, Protocol):
     def drop_post(self, seq: int) -> None:
         """With its batches."""
 
-    def drop_history(self, author: int, ordinal: int, seq: int) -> None:
-        """What only posts up to this one needed: side blocks, and versions of segments."""
+    def drop_versions(self, author: int, seq: int) -> None:
+        """Versions of an author's segments that only posts up to this one needed."""
+
+    def add_expiry(self, row: ExpiryRow) -> None: ...
+    def drop_before(self, change: int) -> None:
+        """What only cursors below this change needed: older expiries with the side blocks of posts
+        that went by them, and older touches."""
+
+    def add_touched(self, rows: Iterable[tuple[int, int, int]]) -> None:
+        """(change, post, author)"""
 
     def drop_parts(self, keys: Iterable[PartKey]) -> None: ...
 

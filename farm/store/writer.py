@@ -21,12 +21,12 @@ from farm.config import Child, Settings
 from farm.errors import Corrupt, StartError
 from farm.observe import ProcessMetrics, log, start_logging
 from farm.schedule import Backoff, LeaseTerms
-from farm.sockets import Addresses, Sockets, Waiter
+from farm.sockets import Addresses, Sockets, Teller, Waiter
 from farm.store.core import DAY_US, Answers, Core, Group, Rules
 from farm.store.dispatch import Terms
 from farm.store.sqlite import Checkpointer, SqliteStorage
 from farm.store.storage import CommitUnknown
-from farm.wire import Kind, WireError
+from farm.wire import Frame, Kind, WireError
 
 GROUP_MESSAGES_MAX = 512
 GROUP_BYTES_MAX = 16 * 1024 * 1024
@@ -101,6 +101,9 @@ class Writer:
         self._core = core
         self._clock = clock
         self._metrics = metrics
+        self._sockets = sockets
+        self._addresses = addresses
+        self._tellers: dict[str, Teller] = {}
         self._requests = sockets.server(addresses.store)
         self._outcomes = sockets.puller(addresses.outcomes)
         self._control = sockets.server(addresses.control("store", 1))
@@ -144,7 +147,18 @@ class Writer:
         if group:
             self._metrics.commit_duration.observe(self._core.commit_s)
             self._metrics.batch_operations.observe(len(group))
+        # Before the answers, so that who asks what was told has been told it.
+        self._tell(answers.frames)
         self._reply(answers, writes)
+
+    def _tell(self, frames: list[tuple[str, Frame]]) -> None:
+        """A frame that finds no room is missed by its process, which then reads instead."""
+        for place, frame in frames:
+            teller = self._tellers.get(place)
+            if teller is None:
+                teller = self._sockets.teller(self._addresses.live(place))
+                self._tellers[place] = teller
+            teller.tell(wire.pack(Kind.FRAME, *frame))
 
     def _collect(self) -> tuple[Group, Writes]:
         """All that waits, up to a limit, and who asked for which operations of it."""

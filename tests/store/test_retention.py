@@ -56,7 +56,6 @@ def test_all_goes_and_what_comes_after_is_seen(old: Store, tmp_path: Path) -> No
     assert old.storage.posts_after(0, 1_000) == []
     assert Answering(old.storage, old.reading, []).dead_letters(9, "").groups == []
     bob = old.storage.number_of("bob") or 0
-    assert old.storage.author_block(bob, 1) is None
     assert [s.until for s in (old.storage.segment(s.id) for s in old.storage.segments(bob))] == [0]
     page = old.reading.inbox("ann", 10, "", False)
     assert (page.notifications, page.unread) == ([], 0)
@@ -65,6 +64,24 @@ def test_all_goes_and_what_comes_after_is_seen(old: Store, tmp_path: Path) -> No
     for user in ("ann", "cat"):
         assert old.inbox(user) == ["new"]
         assert old.reading.unread(user) == 1
+    assert breaches(tmp_path) == []
+
+
+def test_the_list_of_what_is_gone_stays_as_long_as_cursors_from_before(
+    old: Store, tmp_path: Path
+) -> None:
+    """Who was away hears which notifications went, so where they stood is kept that long."""
+    let_pass(old, 30)
+    bob = old.storage.number_of("bob") or 0
+    assert old.storage.author_block(bob, 1) is not None
+    assert len(old.storage.expiries(1)) == -(-POSTS // 50)
+    old.publish("new", "bob")
+    (grant,) = old.ask("w", 10_000).grants
+    old.tell("w", outcome(grant, others=State.DELIVERED))
+    let_pass(old, 31)
+    assert old.storage.author_block(bob, 1) is None
+    assert [e.horizon for e in old.storage.expiries(1)][1:] == [grant.seq]
+    assert [post for _, post in old.storage.touched(1, [bob])] == [grant.seq]
     assert breaches(tmp_path) == []
 
 

@@ -1,0 +1,142 @@
+"""Who is online, at which process, and what a commit means to them.
+
+Only people who are online cost anything. A post, or a change to it, is intersected with those of
+its author's followers who are online, and only where there are any. What concerns somebody goes in
+one frame to each process at which such people are. Frames chain: each names the change up to which
+the one before it told, so a process notices a frame that it never got.
+
+All of this lives in memory only. Whoever misses anything, also by the death of the store, reads it
+from the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from farm.audience import BitMap, seal
+from farm.store.storage import PostRow
+from farm.wire import Concern, Frame, News
+
+SESSION_HOLDS_S = 10.0
+
+
+@dataclass(slots=True)
+class Session:
+    """The people who are online at one process."""
+
+    place: str  # where the process takes frames
+    until_s: float
+    told: int  # frames have told of everything up to this change
+    numbers: BitMap = field(default_factory=BitMap)
+    unknown: set[str] = field(default_factory=set)  # ids that nobody has yet
+
+
+class Presence:
+    """People who are online. Survives a rollback, but for the news collected meanwhile."""
+
+    def __init__(self) -> None:
+        self.numbers = BitMap()  # everybody who is online anywhere
+        self._sessions: dict[str, Session] = {}
+        self._unknown: set[str] = set()
+        self._news: list[tuple[News, BitMap]] = []
+        self._named: dict[str, int] = {}
+
+    # Coming and going
+
+    def heard(self, session: str, place: str, change: int, now_s: float) -> tuple[bool, int]:
+        """A process says that it is there: whether it was unknown, and up to which change frames
+        have told it."""
+        known = self._sessions.get(session)
+        if known is None:
+            self._sessions[session] = Session(place, now_s + SESSION_HOLDS_S, change)
+            return True, change
+        known.until_s = now_s + SESSION_HOLDS_S
+        return False, known.told
+
+    def come(self, session: str, numbers: Mapping[str, int], user_ids: Iterable[str]) -> None:
+        """These people are online there from now on; `numbers` has those that are known."""
+        here = self._sessions[session]
+        user_ids = set(user_ids)
+        here.numbers |= BitMap(numbers[user_id] for user_id in user_ids & numbers.keys())
+        self.numbers |= here.numbers
+        here.unknown |= user_ids - numbers.keys()
+        self._unknown |= here.unknown
+
+    def go(self, session: str, numbers: Mapping[str, int], user_ids: Iterable[str]) -> None:
+        """These people are not online there any more."""
+        gone = set(user_ids)
+        if gone:
+            here = self._sessions[session]
+            here.numbers -= BitMap(numbers[user_id] for user_id in gone & numbers.keys())
+            here.unknown -= gone
+            self._count_again()
+
+    def expire(self, now_s: float) -> None:
+        """Forgets processes that have said nothing for long."""
+        gone = [name for name, here in self._sessions.items() if here.until_s < now_s]
+        for name in gone:
+            del self._sessions[name]
+        if gone:
+            self._count_again()
+
+    def _count_again(self) -> None:
+        sessions = self._sessions.values()
+        self.numbers = BitMap.union(*(here.numbers for here in sessions)) if sessions else BitMap()
+        self._unknown = set().union(*(here.unknown for here in sessions))
+
+    # News
+
+    def tell(
+        self, concern: Concern, change: int, post: PostRow, users: BitMap, reason: str = ""
+    ) -> None:
+        """Something happened to a post that these people, all of them online, see or saw."""
+        if users:
+            self._news.append((News(concern, change, post.seq, post.author, reason, b""), users))
+
+    def tell_person(self, user: int, change: int) -> None:
+        """A person did something to their own inbox."""
+        if user in self.numbers:
+            self._news.append((News(Concern.PERSON, change, 0, 0, "", b""), BitMap((user,))))
+
+    def name(self, numbers: Mapping[str, int]) -> None:
+        """These people got numbers in this transaction."""
+        self._named.update((name, numbers[name]) for name in self._unknown & numbers.keys())
+
+    def forget_news(self) -> None:
+        """Of a transaction that was undone."""
+        self._news.clear()
+        self._named.clear()
+
+    def settle_names(self, change: int) -> list[int]:
+        """The numbers that people who are online got with the commit. They count from now on; what
+        the commit itself meant to them they read."""
+        numbers = list(self._named.values())
+        for user_id, number in self._named.items():
+            for here in self._sessions.values():
+                if user_id in here.unknown:
+                    here.unknown.discard(user_id)
+                    here.numbers.add(number)
+            self._unknown.discard(user_id)
+            self.numbers.add(number)
+            news = News(Concern.NAMED, change, number, 0, user_id, b"")
+            self._news.append((news, BitMap((number,))))
+        self._named.clear()
+        return numbers
+
+    def frames(self, change: int) -> list[tuple[str, Frame]]:
+        """What the commit that ended with this change means to each process, by its place."""
+        frames: list[tuple[str, Frame]] = []
+        if not self._news:
+            return frames
+        for name, here in self._sessions.items():
+            mine = [
+                news._replace(users=seal(users))
+                for news, everybody in self._news
+                if (users := everybody & here.numbers)
+            ]
+            if mine:
+                frames.append((here.place, Frame(name, here.told, change, mine)))
+                here.told = change
+        self._news.clear()
+        return frames

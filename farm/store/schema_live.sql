@@ -1,0 +1,19 @@
+-- What live events are read from after a connection was cut; in the order of changes, all of it.
+
+-- Which post a change concerned, wherever it moved somebody from one set to another.
+create table touched (change integer primary key, post integer not null, author integer not null);
+
+-- What one person did: muted, unmuted or unfollowed an author, or marked notifications.
+create table deed (
+    user integer not null,
+    change integer not null,
+    kind integer not null,
+    author integer not null,
+    low integer not null,
+    high integer not null,
+    seqs blob,
+    primary key (user, change)
+) without rowid;
+
+-- Steps of the retention: up to which seq posts were gone from then on, and whose they were.
+create table expiry (change integer primary key, horizon integer not null, authors blob not null);
