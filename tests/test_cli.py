@@ -569,7 +569,7 @@ def test_help_has_an_example_of_each_command() -> None:
     assert whole.status == 0
     for command in (
         "publish", "retract", "follow", "unfollow", "mute", "unmute", "followers", "following",
-        "import", "inbox", "read", "ledger", "explain", "dead", "workers",
+        "import", "inbox", "read", "ledger", "explain", "dead", "workers", "top",
     ):  # fmt: skip
         assert f"    {command} " in whole.out
         assert f"example:\n  hark {command} " in call(command, "--help").out

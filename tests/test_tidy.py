@@ -80,6 +80,7 @@ LIBRARIES = {
     "msgpack": ("farm/wire.py", "farm/store/totals.py"),
     "prometheus_client": ("farm/observe.py", "farm/remains.py", "gateway/"),
     "pyroaring": ("farm/audience.py", "farm/store/", "benchmarks/"),
+    "rich": ("farm/cli",),
     "sanic": ("gateway/", "benchmarks/"),
     "setproctitle": ("farm/", "gateway/", "supervisor.py"),
     "strawberry": ("gateway/",),

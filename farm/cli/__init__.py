@@ -3,7 +3,8 @@
 Every command talks to a running Hark by gRPC, but for `check`, which reads a data directory. What
 it answers is a few lines for a person or, with `--json`, one JSON document on standard output: the
 answer, or `{"error": {"code": ..., "message": ...}}`. What goes wrong is also told in one line on
-standard error. Exit status: 0 done; 1 failed, of `check` a breach found, of `explain` nobody or
+standard error. `inbox --watch` and `top` go on until they are ended, with one document a line. Exit
+status: 0 done; 1 failed, of `check` a breach found, of `explain` nobody or
 nothing of that id; 2 wrong usage; 130 interrupted.
 """
 
@@ -13,12 +14,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from farm import __version__, config
-from farm.cli import backup, checking, commands, graph, importing, letters
-from farm.cli.answers import AddCommand, Answer, Failed, WrongUsage, address, printable
+from farm.cli import backup, checking, commands, graph, importing, inbox, letters, top
+from farm.cli.answers import AddCommand, Answer, Command, Failed, WrongUsage, address, printable
 from farm.errors import HarkError
 
 INTERRUPTED = 130
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             answer = run(given)
         except HarkError as error:
             raise Failed(error.name, error.message) from None
+        if answer is None:
+            return 0
         print(json.dumps(answer.document) if as_json else answer.text, flush=True)
         return answer.status
     except Failed as failure:
@@ -64,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def run(given: argparse.Namespace) -> Answer:
-    command: Callable[[argparse.Namespace], Answer] = given.command
+def run(given: argparse.Namespace) -> Answer | None:
+    command: Command = given.command
     return command(given)
 
 
@@ -96,6 +99,8 @@ def parser() -> argparse.ArgumentParser:
     _add_common(made, json=False, grpc=config.grpc_address())
     add = _adder(made)
     commands.add_to(add)
+    inbox.add_to(add)
+    top.add_to(add)
     graph.add_to(add)
     about_dead_letters = "list dead letters, or give them another try"
     letters.add_to(_adder(add("dead", letters.listed, about_dead_letters, "hark dead list")))
@@ -109,9 +114,7 @@ def _adder(to: argparse.ArgumentParser) -> AddCommand:
     """What adds commands to the tool, or to a command that has commands of its own."""
     verbs = to.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def add(
-        name: str, command: Callable[[argparse.Namespace], Answer], text: str, example: str
-    ) -> argparse.ArgumentParser:
+    def add(name: str, command: Command, text: str, example: str) -> argparse.ArgumentParser:
         verb = verbs.add_parser(
             name,
             help=text,

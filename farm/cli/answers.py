@@ -40,11 +40,15 @@ class WrongUsage(Failed):
         super().__init__("INVALID_ARGUMENT", message)
 
 
+# What it answers, or None where it has told all of it as it came.
+Command = Callable[[argparse.Namespace], Answer | None]
+
+
 class AddCommand(Protocol):
     """Adds a command: its name, what it does, that in a few words, an example."""
 
     def __call__(
-        self, name: str, command: Callable[[argparse.Namespace], Answer], text: str, example: str
+        self, name: str, command: Command, text: str, example: str
     ) -> argparse.ArgumentParser: ...
 
 
@@ -90,6 +94,20 @@ def time_of(stamp: Timestamp) -> str:
 
 def status_of(one: hark_pb2.Notification | hark_pb2.DeliveryStep) -> str:
     return hark_pb2.NotificationStatus.Name(one.status).removeprefix("NOTIFICATION_STATUS_")
+
+
+def document_of(one: hark_pb2.Notification) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "post_id": one.post_id,
+        "author_id": one.author_id,
+        "content": one.content,
+        "created_at": time_of(one.created_at),
+        "read": one.read,
+        "status": status_of(one),
+        "attempts": one.attempts,
+        "cursor": one.cursor,
+    }
 
 
 def reasons(numbers: Mapping[str, int]) -> str:

@@ -20,6 +20,12 @@ _OPTIONS = (
     # What is set for fetching web pages has nothing to do with a Hark.
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    # Whoever goes on until it is ended finds out by this that the other end is gone without a word,
+    # and is soon back when it is there again.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 _PACKAGE = "hark.v1"
 
@@ -90,6 +96,22 @@ class Hark:
         with _told(STREAM_S):
             answer: Response = made(requests, timeout=STREAM_S)
             return answer
+
+    def responses(
+        self, method: str, request: Message, response: type[Response]
+    ) -> Iterator[Response]:
+        """One request, responses for as long as they come. Waits for a Hark that went away."""
+        made: Any = self._channel.unary_stream(
+            f"/{_PACKAGE}.{method}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=response.FromString,
+        )
+        call = made(request, wait_for_ready=True)
+        try:
+            with _told(STREAM_S):
+                yield from call
+        finally:
+            call.cancel()
 
 
 @contextlib.contextmanager

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import sys
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 
+from farm.cli import capacity
 from farm.cli.answers import (
     AddCommand,
     Answer,
     Failed,
-    add_size,
     count,
     printable,
     reasons,
-    seconds,
     status_of,
     table,
     time_of,
@@ -25,16 +22,12 @@ from farm.cli.answers import (
 from farm.cli.calls import Hark
 from farm.limits import (
     CONTENT_BYTES_MAX,
-    INBOX_PAGE_DEFAULT,
-    INBOX_PAGE_MAX,
-    MARKS_PER_CALL_MAX,
     WORKERS_MAX,
 )
 from gateway.pb.hark.v1 import hark_pb2
 
 STANDARD_INPUT = "-"
 _STATES = ("queued", "retrying", "delivered", "dead", "suppressed", "retracted", "unaccounted")
-_NOTIFICATION_ID = re.compile(r"[0-9a-f]+\.[0-9a-f]+", re.IGNORECASE)
 _UNKNOWN = (hark_pb2.EXPLAIN_CODE_POST_UNKNOWN, hark_pb2.EXPLAIN_CODE_USER_UNKNOWN)
 
 
@@ -51,39 +44,6 @@ def add_to(add: AddCommand) -> None:
     )
     verb = add("retract", retract, "take back a post for ever", "hark retract p1")
     verb.add_argument("post", metavar="POST", type=words, help="its id")
-    verb = add(
-        "inbox", inbox, "show a person's notifications, newest first", "hark inbox user2 --size 5"
-    )
-    verb.add_argument("user", metavar="USER", type=words)
-    add_size(verb, default=INBOX_PAGE_DEFAULT, most=INBOX_PAGE_MAX)
-    verb.add_argument(
-        "--after", metavar="CURSOR", type=words, default="", help="only those older than this one"
-    )
-    verb.add_argument("--unread", action="store_true", help="only those that are not read")
-    verb.add_argument("--cursors", action="store_true", help="with the cursor of each")
-    verb = add(
-        "read", read, "mark a person's notifications as read or unread", "hark read user2 1f.3 2a.3"
-    )
-    verb.add_argument("user", metavar="USER", type=words)
-    verb.add_argument(
-        "ids",
-        metavar="ID",
-        nargs="*",
-        type=_notification_id,
-        help=f"at most {MARKS_PER_CALL_MAX:,}, as `hark inbox` shows them; what is no notification "
-        "of this person is left alone",
-    )
-    way = verb.add_mutually_exclusive_group()
-    way.add_argument(
-        "--up-to",
-        metavar="CURSOR",
-        type=words,
-        default="",
-        help="of a notification, from `hark inbox --cursors` or `--json`: mark it and all older "
-        "ones as read; --up-to=CURSOR where it begins with a hyphen",
-    )
-    way.add_argument("--unread", action="store_true", help="mark the IDs as unread instead")
-    verb.set_defaults(wrong_usage=verb.error)
     verb = add("ledger", ledger, "show what has become of a post", "hark ledger p1")
     verb.add_argument("post", metavar="POST", type=words, help="its id")
     verb = add(
@@ -107,13 +67,6 @@ def add_to(add: AddCommand) -> None:
         type=whole_number(1, WORKERS_MAX),
         help=f"how many there shall be, 1 to {WORKERS_MAX}",
     )
-
-
-def _notification_id(text: str) -> str:
-    """A type for argparse."""
-    if _NOTIFICATION_ID.fullmatch(text) is None:
-        raise ArgumentTypeError(f"{text!a} is no notification's id, as 1f.3 is one")
-    return text
 
 
 def publish(given: Namespace) -> Answer:
@@ -154,70 +107,6 @@ def retract(given: Namespace) -> Answer:
 
 
 # Looking
-
-
-def inbox(given: Namespace) -> Answer:
-    request = hark_pb2.ListNotificationsRequest(
-        user_id=given.user,
-        page_size=given.size,
-        after=given.after,
-        unread_only=given.unread,
-    )
-    with Hark(given.grpc) as hark:
-        page = hark.call(
-            "InboxService/ListNotifications", request, hark_pb2.ListNotificationsResponse
-        )
-    document = {
-        "notifications": [
-            {
-                "id": one.id,
-                "post_id": one.post_id,
-                "author_id": one.author_id,
-                "content": one.content,
-                "created_at": time_of(one.created_at),
-                "read": one.read,
-                "status": status_of(one),
-                "attempts": one.attempts,
-                "cursor": one.cursor,
-            }
-            for one in page.notifications
-        ],
-        "next_cursor": page.next_cursor,
-        "unread": page.unread,
-    }
-    rows = [
-        (
-            one.id,
-            time_of(one.created_at),
-            status_of(one).lower(),
-            str(one.attempts),
-            "yes" if one.read else "no",
-            *((one.cursor,) if given.cursors else ()),
-            printable(one.content),
-        )
-        for one in page.notifications
-    ]
-    cursor = ("cursor",) if given.cursors else ()
-    head = ("id", "created", "status", "attempts", "read", *cursor, "notification")
-    lines = [table(head, rows, right=(3,))] if rows else []
-    lines.append(f"{page.unread:,} unread")
-    if page.next_cursor:
-        # A cursor may begin with a hyphen.
-        flags = f"{' --unread' * given.unread}{' --cursors' * given.cursors}"
-        which = f"{shlex.quote(given.user)}{flags}"
-        lines.append(f"older ones: hark inbox {which} --after={page.next_cursor}")
-    return Answer(document, "\n".join(lines))
-
-
-def read(given: Namespace) -> Answer:
-    if not given.ids and not given.up_to:
-        given.wrong_usage("say what to mark: ID ..., or --up-to CURSOR")
-    request = hark_pb2.MarkReadRequest(
-        user_id=given.user, notification_ids=given.ids, up_to=given.up_to, unread=given.unread
-    )
-    with Hark(given.grpc) as hark:
-        done = hark.call("InboxService/MarkRead", request, hark_pb2.MarkReadResponse)
-    return Answer({"unread": done.unread}, f"{done.unread:,} unread")
 
 
 def ledger(given: Namespace) -> Answer:
@@ -297,26 +186,4 @@ def workers(given: Namespace) -> Answer:
             return Answer({"workers": done.workers}, count(done.workers, "worker"))
         request = hark_pb2.GetCapacityRequest()
         now = hark.call("OperationsService/GetCapacity", request, hark_pb2.GetCapacityResponse)
-    oldest_s = now.oldest_queued.ToNanoseconds() / 1e9
-    known = now.HasField("backlog_estimate")
-    estimate_s = now.backlog_estimate.ToNanoseconds() / 1e9 if known else None
-    document = {
-        "workers": now.workers,
-        "backlog": now.backlog,
-        "oldest_queued_seconds": oldest_s,
-        "deliveries_per_second": now.deliveries_per_second,
-        "backlog_estimate_seconds": estimate_s,
-        "accepting": now.accepting,
-        "refusing_because": now.refusing_because,
-    }
-    waiting = f"{count(now.backlog, 'notification')} waiting"
-    if now.backlog:
-        waiting += f", the oldest for {seconds(oldest_s)}"
-        waiting += "" if estimate_s is None else f", done in about {seconds(estimate_s)}"
-    lines = [
-        count(now.workers, "worker"),
-        waiting,
-        f"{now.deliveries_per_second:,.1f} deliveries a second over the last minute",
-        "posts are taken" if now.accepting else f"posts are refused: {now.refusing_because}",
-    ]
-    return Answer(document, "\n".join(lines))
+    return Answer(capacity.document_of(now), "\n".join(capacity.lines_of(now)))
