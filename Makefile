@@ -18,7 +18,7 @@ export PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all bench bench-quick lint format proto clean
+.PHONY: help run test test-all bench bench-quick screenshots lint format proto clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: $(VENV)/.dev ## measure, each figure beside its limit
 
 bench-quick: $(VENV)/.dev ## the same in under 2 minutes, with shorter and fewer rounds
 	@exec $(BIN)/python -m benchmarks --quick $(ARGS)
+
+screenshots: $(VENV)/.dev ## take the pictures of the pages in docs anew, in a browser
+	@exec $(BIN)/python -m tests.web.screenshots
 
 lint: $(VENV)/.dev ## check formatting, style, types and protos
 	$(BIN)/ruff format --check .

@@ -13,6 +13,7 @@ const PAGE = 20;
 const PAGE_MAX = 100;
 const SHOW_EVERY_MS = 40; // what comes within it is shown together
 const COUNTS_APART_MS = 300;
+const NEWS_MS = 5_000;
 
 const INBOX = `query Inbox($user: ID!, $first: Int!, $after: String, $unread: Boolean!) {
   inbox(userId: $user, first: $first, after: $after, unreadOnly: $unread) {
@@ -58,6 +59,7 @@ class Inbox {
   #countedAt = -Infinity;
   #events = []; // heard and not shown yet
   #showTimer = 0;
+  #newsTimer = 0;
   #above = 0; // how many new ones wait above the view
 
   constructor(user) {
@@ -167,6 +169,9 @@ class Inbox {
     const news =
       added.length === 1 ? `New from ${one.authorId}` : `${count(added.length)} new notifications`;
     setText(byId("news"), news);
+    clearTimeout(this.#newsTimer);
+    // The same sentence twice is heard twice only where there was nothing in between.
+    this.#newsTimer = setTimeout(() => setText(byId("news"), ""), NEWS_MS);
     if (above) this.#showAbove(this.#above + added.length);
   }
 
