@@ -14,7 +14,17 @@ from pyroaring import BitMap
 
 from farm.errors import Corrupt
 
-__all__ = ["BitMap", "between", "checked", "seal", "split", "spread", "take", "unseal"]
+__all__ = [
+    "BitMap",
+    "between",
+    "checked",
+    "count_between",
+    "seal",
+    "split",
+    "spread",
+    "take",
+    "unseal",
+]
 
 HIGHEST = 2**32 - 1  # the largest user number
 
@@ -48,6 +58,11 @@ def between(members: BitMap, low: int, high: int) -> BitMap:
         return members
     first = members.rank(low - 1) if low > 0 else 0
     return members[first : members.rank(min(high, HIGHEST))]
+
+
+def count_between(members: BitMap, low: int, high: int) -> int:
+    """How many members lie in [low, high], which are above 0; without making a set of them."""
+    return members.rank(min(high, HIGHEST)) - members.rank(low - 1) if low <= high else 0
 
 
 def split(members: BitMap, size: int) -> list[BitMap]:

@@ -63,7 +63,7 @@ class Answering:
             return "UNFOLLOWED", f"They were to be told, and have unfollowed {author} since."
         if post.author in self._snapshot.mutes(user):
             return "MUTED", f"They follow {author}, and mute them."
-        sources = {source.author.number: source for source in sources_of(self._snapshot, user)}
+        sources = {source.number: source for source in sources_of(self._snapshot, user)}
         assert sources[post.author].shows(post.ordinal), "explain and the inbox disagree"
         for state, sentence in _SENTENCES.items():
             if any(delivery.state is state for delivery in deliveries):
@@ -131,7 +131,7 @@ class Answering:
         return DeadLetterGroup(
             group_id(row.channel, row.error),
             names[row.channel],
-            self._snapshot.errors()[row.error],
+            self._snapshot.error(row.error) or "",
             row.dead,
             row.first_us,
             row.last_us,

@@ -7,17 +7,38 @@ from __future__ import annotations
 
 import array
 from bisect import bisect_left
+from typing import Protocol
 
-from farm.store.storage import BLOCK, AuthorRow, Snapshot
+from farm.store.storage import BLOCK, Snapshot
+
+
+class Listed(Protocol):
+    """An author and their newest posts, as in the author's row."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def last_seq(self) -> int: ...
+    @property
+    def last_ordinal(self) -> int: ...
+    @property
+    def expired(self) -> int: ...
+    @property
+    def newest(self) -> bytes | None:
+        """None: not looked at yet."""
 
 
 class History:
     """Looks up one author's seqs; reads a block only when it is reached."""
 
-    def __init__(self, snapshot: Snapshot, author: AuthorRow) -> None:
+    def __init__(self, snapshot: Snapshot, author: Listed) -> None:
         self._snapshot = snapshot
         self._author = author
-        self._newest = array.array("Q", author.newest)
+        newest = author.newest
+        if newest is None:
+            row = snapshot.author(author.number)
+            newest = b"" if row is None else row.newest
+        self._newest = array.array("Q", newest)
         self._newest_first = author.last_ordinal - len(self._newest) + 1
         self._seqs, self._first = self._newest, self._newest_first  # those looked at last
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import islice
 
 from farm.audience import BitMap, unseal
 from farm.cursor import END, InboxCursors, Signer
@@ -16,12 +17,11 @@ from farm.errors import Corrupt
 from farm.lifecycle import REST, Part, Reason, State, part_of
 from farm.store.ledger import ledger_of
 from farm.store.sources import Source, sources_of
-from farm.store.storage import PartRow, PostRow, Snapshot
+from farm.store.storage import NO_SEQ, PartRow, PostRow, Snapshot
 from farm.wire import Delivery, InboxPage, Notification, People, Post, User
 
 SEGMENTS_CACHED_MAX = 1_024
 DELIVERED_LOOKED_AT_MAX = 2_000
-NO_LIMIT = 2**63 - 1
 
 # With several channels a notification is what the first of these says that any channel says.
 _FIRST_SAYS = (
@@ -61,15 +61,15 @@ class Reading:
 
     def inbox(self, user_id: str, size: int, after: str, unread_only: bool) -> InboxPage:  # noqa: FBT001
         """A page, newest first. Raises `InvalidArgument` for a cursor of somebody else's."""
-        before = self._cursors.read(user_id, after, "after").change if after else NO_LIMIT
+        before = self._cursors.read(user_id, after, "after").change if after else NO_SEQ
         live = self._cursors.sign(user_id, self._meta.change, END)
         number = self._snapshot.number_of(user_id)
         if number is None:
             return InboxPage([], has_more=False, unread=0, live_cursor=live)
-        sources = list(sources_of(self._snapshot, number))
+        sources = list(sources_of(self._snapshot, number, before))
         unread = sum(source.unread for source in sources)
-        most = min(size + 1, unread) if unread_only else size + 1
-        found = list(self._merge(sources, before, most, unread_only=unread_only))
+        merged = self._merge(sources, before, unread_only=unread_only)
+        found = list(islice(merged, size + 1))
         return InboxPage(
             [self.notification(user_id, number, *one) for one in found[:size]],
             has_more=len(found) > size,
@@ -90,7 +90,8 @@ class Reading:
         found: list[Notification] = []
         if number is not None:
             sources = list(sources_of(self._snapshot, number))
-            for post, source in self._merge(sources, NO_LIMIT, DELIVERED_LOOKED_AT_MAX):
+            merged = self._merge(sources, NO_SEQ, unread_only=False)
+            for post, source in islice(merged, DELIVERED_LOOKED_AT_MAX):
                 notification = self.notification(user_id, number, post, source)
                 if notification.state is State.DELIVERED:
                     found.append(notification)
@@ -99,30 +100,23 @@ class Reading:
         return found
 
     def _merge(
-        self, sources: list[Source], before: int, count: int, *, unread_only: bool = False
+        self, sources: list[Source], before: int, *, unread_only: bool
     ) -> Iterator[tuple[PostRow, Source]]:
-        """The newest `count` visible posts below `before`, newest first."""
-        heap: list[tuple[int, int, Source]] = []
-        for source in sources:
-            ordinal = source.author.last_ordinal
-            seq = source.author.last_seq
-            if seq >= before:
-                ordinal = source.history.before(before)
-                seq = source.history.seq(ordinal)
-            if ordinal > source.base:
-                heap.append((-seq, ordinal, source))
+        """The visible posts below `before`, newest first."""
+        heap = [top for source in sources if (top := _top(source, before)) is not None]
         heapq.heapify(heap)
-        while heap and count:
+        while heap:
             seq, ordinal, source = heap[0]
-            if source.shows(ordinal) and not (unread_only and source.is_read(ordinal)):
+            shown = source.newest_shown(ordinal, unread_only=unread_only)
+            if shown == ordinal:
                 post = self._snapshot.post(-seq)
                 if post is not None:
-                    if post.author != source.author.number:
-                        raise Corrupt(f"author {source.author.number} lists a post of another")
+                    if post.author != source.number:
+                        raise Corrupt(f"author {source.number} lists a post of another")
                     yield post, source
-                    count -= 1
-            if ordinal - 1 > source.base:
-                heapq.heapreplace(heap, (-source.history.seq(ordinal - 1), ordinal - 1, source))
+                shown = ordinal - 1
+            if shown > source.base:
+                heapq.heapreplace(heap, (-source.history.seq(shown), shown, source))
             else:
                 heapq.heappop(heap)
 
@@ -167,7 +161,7 @@ class Reading:
 
     def in_part(self, channel: str, row: PartRow, part: Part) -> Delivery:
         """How it went on a channel for the members of a part."""
-        error = self._snapshot.errors().get(row.error) if row.error else None
+        error = self._snapshot.error(row.error) if row.error else None
         if part.state is State.SUPPRESSED:
             error = Reason(part.detail).name.lower()
         return Delivery(channel, part.state, part.attempt, error, row.due_us)
@@ -253,3 +247,12 @@ class Reading:
 
     def _members(self, segment: int) -> BitMap:
         return self._segments.members(self._snapshot, segment)
+
+
+def _top(source: Source, before: int) -> tuple[int, int, Source] | None:
+    """An author's newest post below `before`, shown or not: its seq, negated, and its ordinal."""
+    ordinal, seq = source.last_ordinal, source.last_seq
+    if seq >= before:
+        ordinal = source.history.before(before)
+        seq = source.history.seq(ordinal)
+    return (-seq, ordinal, source) if ordinal > source.base else None

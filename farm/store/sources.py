@@ -8,64 +8,116 @@ visible, or unread, is a subtraction less the cardinality of small sets.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from farm.audience import BitMap, between, unseal
-from farm.store.history import History
-from farm.store.storage import AuthorRow, Snapshot
+from farm.audience import BitMap, count_between, unseal
+from farm.store.history import History, Listed
+from farm.store.storage import NO_SEQ, Followed, Snapshot
+
+_NONE = BitMap()  # nearly all sources have no exceptions, and share this
 
 
 @dataclass(slots=True)
 class Source:
     """An author whose posts a person sees: the ordinals above `base`, less those retracted.
 
-    Up to `read_up_to` (an ordinal) they are read, above it unread, but for those flipped.
+    Up to `read_up_to` (an ordinal from `base` on) they are read, above it unread, but for those
+    flipped.
     """
 
-    author: AuthorRow
+    snapshot: Snapshot
+    number: int  # this and the next four as in the author's row
+    last_seq: int
+    last_ordinal: int
+    expired: int
+    newest: bytes | None
     base: int
-    history: History
     read_up_to: int
-    retracted: BitMap = field(default_factory=BitMap)
-    flipped: BitMap = field(default_factory=BitMap)
+    retracted: BitMap = _NONE
+    flipped: BitMap = _NONE
+    _history: History | None = None
+
+    @property
+    def author(self) -> Listed:
+        return self
+
+    @property
+    def history(self) -> History:
+        """Made when it is reached: a page of 20 needs those of at most 21 authors."""
+        if self._history is None:
+            self._history = History(self.snapshot, self)
+        return self._history
 
     def shows(self, ordinal: int) -> bool:
-        return self.base < ordinal <= self.author.last_ordinal and ordinal not in self.retracted
+        return self.base < ordinal <= self.last_ordinal and ordinal not in self.retracted
 
     def is_read(self, ordinal: int) -> bool:
         return (ordinal <= self.read_up_to) is not (ordinal in self.flipped)
 
+    def newest_shown(self, ordinal: int, *, unread_only: bool) -> int:
+        """The newest up to this one that it shows (and that is not read); `base`: none."""
+        while ordinal > self.base:
+            if self.shows(ordinal) and not (unread_only and self.is_read(ordinal)):
+                return ordinal
+            ordinal -= 1
+            if unread_only and ordinal <= self.read_up_to:
+                # Below the mark only those flipped can be unread: however much is read is skipped.
+                flipped = self.flipped.rank(ordinal)
+                ordinal = self.flipped[flipped - 1] if flipped else 0
+        return self.base
+
     @property
     def visible(self) -> int:
         """How many posts the person sees."""
-        last = self.author.last_ordinal
-        return last - self.base - len(between(self.retracted, self.base + 1, last))
+        hidden = count_between(self.retracted, self.base + 1, self.last_ordinal)
+        return self.last_ordinal - self.base - hidden
 
     @property
     def unread(self) -> int:
         """How many of them are not read."""
-        last, mark = self.author.last_ordinal, max(self.read_up_to, self.base)
-        unread = last - mark - len(between(self.retracted, mark + 1, last))
+        last, mark = self.last_ordinal, self.read_up_to
+        unread = last - mark
+        if self.retracted:
+            unread -= count_between(self.retracted, mark + 1, last)
         if self.flipped:
             shown = self.flipped - self.retracted
-            unread += len(between(shown, self.base + 1, mark))
-            unread -= len(between(shown, mark + 1, last))
+            unread += count_between(shown, self.base + 1, mark)
+            unread -= count_between(shown, mark + 1, last)
         return unread
 
 
-def sources_of(snapshot: Snapshot, user: int) -> Iterator[Source]:
-    """Whose posts the person sees now."""
+def sources_of(snapshot: Snapshot, user: int, before: int = NO_SEQ) -> Iterator[Source]:
+    """Whose posts the person sees now. `before`: what is looked for lies below this seq."""
     muted, up_to = snapshot.mutes(user), snapshot.read_up_to(user)
-    for relation, author, retracted, flipped in snapshot.following(user):
-        if author is None or author.last_seq <= relation.since or author.number in muted:
-            continue
-        history = History(snapshot, author)
-        what = f"author {author.number}"
-        yield Source(
-            author,
-            max(relation.base, author.expired),
-            history,
-            history.before(up_to + 1) if up_to else 0,
-            BitMap() if retracted is None else unseal(retracted, f"retracted posts of {what}"),
-            BitMap() if flipped is None else unseal(flipped, f"what user {user} read of {what}"),
-        )
+    flipped = dict(snapshot.flipped(user))
+    reached = min(before, up_to + 1) if up_to else before
+    for row in snapshot.following(user, reached):
+        number, last_seq, _, _, _, _, since, _ = row
+        if last_seq > since and number not in muted:
+            yield _source(snapshot, row, up_to, flipped.get(number))
+
+
+def source_of(snapshot: Snapshot, user: int, number: int) -> Source | None:
+    """An author's posts with what a person read of them, whether or not they see them."""
+    author = snapshot.author(number)
+    if author is None:
+        return None
+    _, _, last_seq, last_ordinal, newest, _, expired = author
+    retracted, flipped = snapshot.retracted_of(number), snapshot.flipped_of(user, number)
+    row = (number, last_seq, last_ordinal, expired, newest, retracted, 0, 0)
+    return _source(snapshot, row, snapshot.read_up_to(user), flipped)
+
+
+def _source(snapshot: Snapshot, row: Followed, up_to: int, flipped: bytes | None) -> Source:
+    """There may be thousands, and most have nothing to them but a few numbers."""
+    number, last_seq, last_ordinal, expired, newest, retracted, _, first = row
+    base = max(first, expired)
+    mark = last_ordinal if up_to >= last_seq else base
+    source = Source(snapshot, number, last_seq, last_ordinal, expired, newest, base, mark)
+    if 0 < up_to < last_seq:
+        source.read_up_to = max(base, source.history.before(up_to + 1))
+    if retracted is not None:
+        source.retracted = unseal(retracted, f"retracted posts of author {number}")
+    if flipped is not None:
+        source.flipped = unseal(flipped, f"what was read of author {number}")
+    return source

@@ -40,13 +40,20 @@ BUSY_MS = 10_000
 READ_S_MAX = 5.0
 
 POST = (
-    "post.seq, post.id, post.author, coalesce(post.author_name, user.id), post.ordinal,"
-    " post.created_at_us, post.received_at_us, post.audience, post.queued, post.retracted,"
-    " post.content from post left join user on user.number = post.author"
+    "post.seq, post.id, post.author,"
+    " coalesce(post.author_name, (select user.id from user where user.number = post.author)),"
+    " post.ordinal, post.created_at_us, post.received_at_us, post.audience, post.queued,"
+    " post.retracted, post.content from post"
 )
 _PART = "post, channel, segment, part, state, due_us, error, changed, members from batch"
 _SEGMENT = "id, author, lower, since, until, size from segment"
 _RELATION = "user, author, kind, since, until, base from relation"
+_FOLLOWED = (
+    "select relation.author, last_seq, last_ordinal, expired, iif(last_seq >= ?, newest, null),"
+    " (select ordinals from retracted_of where retracted_of.author = relation.author), since, base"
+    " from relation cross join author on author.number = relation.author"
+    " where relation.user = ? and kind = ? and until = 0"
+)
 
 
 def check_version(version: str) -> None:
@@ -116,6 +123,10 @@ class SqliteSnapshot:
 
     def errors(self) -> dict[int, str]:
         return dict(self.db.execute("select number, text from error"))
+
+    def error(self, number: int) -> str | None:
+        text: str | None = self.db.execute("select text from error where number = ?", (number,)).get
+        return text
 
     def number_of(self, user_id: str) -> int | None:
         number: int | None = self.db.execute("select number from user where id = ?", (user_id,)).get
@@ -187,19 +198,8 @@ class SqliteSnapshot:
         ).fetchone()
         return None if row is None else RelationRow(*row)
 
-    def following(self, user: int) -> Iterator[Followed]:
-        for row in self.db.execute(
-            "select relation.user, relation.author, kind, since, until, base, ordinals, flipped,"
-            " author.* from relation"
-            " left join author on author.number = relation.author"
-            " left join retracted_of on retracted_of.author = relation.author"
-            " left join read_mark on read_mark.user = relation.user"
-            "  and read_mark.author = relation.author"
-            " where relation.user = ? and kind = ? and until = 0",
-            (user, FOLLOW),
-        ):
-            author = AuthorRow(*row[8:]) if row[8] is not None else None
-            yield Followed(RelationRow(*row[:6]), author, row[6], row[7])
+    def following(self, user: int, reached: int) -> Iterator[Followed]:
+        return self.db.execute(_FOLLOWED, (reached, user, FOLLOW))
 
     def followed_by(self, user: int) -> list[int]:
         statement = "select author from relation where user = ? and kind = ? and until = 0"

@@ -23,6 +23,7 @@ TAIL = -1  # `lower` of the small segment that takes a hot author's new follower
 FOLLOW, MUTE = 0, 1  # kinds of relation
 DEEDS_KEPT_MAX = 100  # of one person
 EVENTS_PER_CHANGE_MAX = 100  # a change that moves more of a person's is told as a whole
+NO_SEQ = 2**63 - 1  # above every seq
 BLOCK = 32  # seqs in a side block of an author; the row keeps 32 to 63
 
 
@@ -119,14 +120,11 @@ class RelationRow(NamedTuple):
     base: int  # the author's last ordinal at `since`
 
 
-class Followed(NamedTuple):
-    """An author whom a person follows now. The sets are sealed, of ordinals of the author's posts;
-    `flipped`: read where the person's mark says unread, and the other way round."""
-
-    relation: RelationRow
-    author: AuthorRow | None  # None: never had a follower's row written, so no post either
-    retracted: bytes | None
-    flipped: bytes | None
+# An author whom a person follows now, as far as pages and counts ask: number, last_seq,
+# last_ordinal, expired and newest (None where it was not asked for) of the author's row, the sealed
+# ordinals of what they retracted, since and base of the following. It has no names because a page
+# may go through thousands, and names cost a third more.
+Followed = tuple[int, int, int, int, bytes | None, bytes | None, int, int]
 
 
 class DeadGroupRow(NamedTuple):
@@ -181,6 +179,9 @@ class Snapshot(Protocol):
     def errors(self) -> dict[int, str]:
         """Every error fingerprint, by number."""
 
+    def error(self, number: int) -> str | None:
+        """One of them."""
+
     def number_of(self, user_id: str) -> int | None: ...
     def numbers_of(self, user_ids: Sequence[str]) -> dict[str, int]:
         """Of those that are known."""
@@ -206,8 +207,9 @@ class Snapshot(Protocol):
     def relation(self, user: int, author: int, kind: int) -> RelationRow | None:
         """The newest."""
 
-    def following(self, user: int) -> Iterator[Followed]:
-        """The open followings of a user, muted authors included."""
+    def following(self, user: int, reached: int) -> Iterator[Followed]:
+        """The open followings of a user, muted authors included; `newest` of those authors who have
+        posted from the seq `reached` on. Authors without a row have no post and are left out."""
 
     def followed_by(self, user: int) -> list[int]:
         """The authors whom the user follows."""

@@ -119,6 +119,7 @@ def test_channels_and_errors_get_numbers_that_stay(opened: Opened, storage: Stor
     storage.commit()
     assert opened.again().channels() == channels
     assert opened.storage.errors() == errors
+    assert {number: opened.storage.error(number) for number in errors} == errors
 
 
 def test_people_are_found_by_id_and_by_number(opened: Opened, storage: Storage) -> None:
@@ -194,10 +195,18 @@ def test_followings_are_the_open_ones_muted_authors_included(storage: Storage) -
         [*rows, RelationRow(1, 3, MUTE, 9, 0, 0), RelationRow(1, 5, MUTE, 9, 0, 0)]
     )
     storage.close_relation(rows[2], 12)
-    author = AuthorRow(6, 1, 0, 0, b"", 0)
-    storage.save_authors([author])
-    found = sorted(tuple(row)[:2] for row in storage.following(1))
-    assert found == [(rows[0], None), (rows[1], None), (rows[3], author)]
+    storage.save_authors(
+        [
+            AuthorRow(3, 1, 30, 2, b"older", 0, expired=1),
+            AuthorRow(4, 1, 40, 2, b"left", 0),
+            AuthorRow(6, 1, 50, 3, b"newer", 0),
+        ]
+    )
+    storage.save_retracted_of(6, b"some")
+    older = (3, 30, 2, 1, None, None, 3, 0)
+    newer = (6, 50, 3, 0, b"newer", b"some", 6, 0)
+    assert sorted(storage.following(1, 50)) == [older, newer], "author 2 has no row, so no post"
+    assert next(storage.following(1, 30))[4] == b"older"
     assert storage.following_count(1) == 3
     assert storage.mutes(1) == {3, 5}
     assert storage.following_ids(1, "", 10) == ["bob", "cat", "star"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 from functools import partial
 from pathlib import Path
 
@@ -10,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.audience import BitMap
-from farm.store.history import History
 from farm.store.sources import Source
-from farm.store.storage import AuthorRow
 from farm.wire import Op
 from tests.store.harness import Store, open_sqlite
 
@@ -26,16 +23,28 @@ up_to_last = st.integers(0, LAST)
 def test_counts_are_what_the_list_has(
     base: int, read_up_to: int, retracted: frozenset[int], flipped: frozenset[int]
 ) -> None:
-    newest = array.array("Q", range(1, LAST + 1)).tobytes()
-    author = AuthorRow(1, 1, LAST, LAST, newest, 0)
-    history = History(None, author)  # type: ignore[arg-type] # it needs no block
-    source = Source(author, base, history, read_up_to, BitMap(retracted), BitMap(flipped))
+    source = Source(
+        None,  # type: ignore[arg-type] # nothing is read for what is asked here
+        number=1,
+        last_seq=LAST,
+        last_ordinal=LAST,
+        expired=0,
+        newest=None,
+        base=base,
+        read_up_to=max(base, read_up_to),
+        retracted=BitMap(retracted),
+        flipped=BitMap(flipped),
+    )
     seen = [number for number in range(1, LAST + 1) if number > base and number not in retracted]
     assert [number for number in range(LAST + 2) if source.shows(number)] == seen
     assert source.visible == len(seen)
     unread = [number for number in seen if (number <= read_up_to) == (number in flipped)]
     assert [number for number in seen if not source.is_read(number)] == unread
     assert source.unread == len(unread)
+    for number in range(base, LAST + 1):
+        for unread_only, some in ((False, seen), (True, unread)):
+            newest = max((one for one in some if one <= number), default=base)
+            assert source.newest_shown(number, unread_only=unread_only) == newest
 
 
 def test_a_mark_holds_over_a_mute_and_a_restart(tmp_path: Path) -> None:
