@@ -31,6 +31,7 @@ export async function ask(query, variables = {}, { signal, withinMs = WITHIN_MS 
     signal: signal ? AbortSignal.any([signal, late]) : late,
   });
   const answer = await response.json();
+  signal?.throwIfAborted(); // the answer may have been complete already
   if (answer.errors) throw refusalOf(answer.errors);
   return answer.data;
 }

@@ -21,6 +21,7 @@ export class Chart {
   #from = make("span");
   #at = make("span");
   #name;
+  #now = 0;
   #toldAt = -Infinity;
   #pointed = null; // where the pointer is, from 0 to 1
 
@@ -47,7 +48,7 @@ export class Chart {
     const oldest = at - LONGEST_MS;
     // One beyond the edge stays, so that the line begins at the edge.
     while (this.#samples.length > 2 && this.#samples[1].at < oldest) this.#samples.shift();
-    this.draw();
+    this.draw(at);
   }
 
   /** The highest value shown, in a sentence. */
@@ -57,11 +58,13 @@ export class Chart {
     return `At most ${this.#shows(highest)} in the last ${wholeDuration((last.at - first.at) / 1000)}`;
   }
 
-  draw() {
+  /** Up to `now`: where nothing has come for a while, the right of the chart is empty. */
+  draw(now = this.#now) {
     const last = this.#samples.at(-1);
     if (!last) return;
-    const span = Math.min(LONGEST_MS, Math.max(SHORTEST_MS, last.at - this.#samples[0].at));
-    const start = last.at - span;
+    this.#now = Math.max(now, last.at);
+    const span = Math.min(LONGEST_MS, Math.max(SHORTEST_MS, this.#now - this.#samples[0].at));
+    const start = this.#now - span;
     const top = roundUp(Math.max(1, ...this.#samples.map(({ value }) => value)));
     const width = this.#svg.clientWidth;
     const x = (at) => (Math.max(0, at - start) / span) * width;
@@ -76,12 +79,12 @@ export class Chart {
       [0, 0.5, 1].map((part) => `M0 ${y(part * top)}H${width}`).join(""),
     );
     setText(this.#top, this.#shows(top));
-    this.#caption(start, span, last, x);
+    this.#caption(start, span, x);
     this.#tell(last, span);
   }
 
   /** Below the chart: its time, or what there was where the pointer is. */
-  #caption(start, span, last, x) {
+  #caption(start, span, x) {
     if (this.#pointed === null) {
       this.#cross.setAttribute("d", "");
       setText(this.#from, `${wholeDuration(span / 1000)} ago`);
@@ -94,7 +97,7 @@ export class Chart {
     );
     this.#cross.setAttribute("d", `M${x(nearest.at)} 0V${HEIGHT}`);
     setText(this.#from, this.#shows(nearest.value));
-    setText(this.#at, ago(nearest.at, last.at));
+    setText(this.#at, ago(nearest.at, this.#now));
   }
 
   #point(event) {

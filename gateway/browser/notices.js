@@ -2,8 +2,11 @@
 
 import { byId, setText } from "./dom.js";
 
+const READ_WITHIN_MS = 8_000; // what can be undone stays until somebody puts it away
+
 export class Notices {
   #undo = null;
+  #timer = 0;
 
   constructor() {
     byId("notice-close").addEventListener("click", () => this.#close());
@@ -19,6 +22,8 @@ export class Notices {
     setText(byId("notice-text"), text);
     byId("notice-undo").hidden = undo === null;
     byId("notice").hidden = false;
+    clearTimeout(this.#timer);
+    if (!undo) this.#timer = setTimeout(() => this.#close(), READ_WITHIN_MS);
   }
 
   #close() {

@@ -123,6 +123,7 @@ function showState() {
   if (!connected && !late && before) say("Connected");
   if (connected && late) say("No answer from Hark; trying again");
   connected = !late && before !== null;
+  if (late) for (const chart of [rateChart, backlogChart]) chart.draw(Date.now());
   document.body.classList.toggle("stale", late);
   setState(state, late ? "lost" : before ? "live" : "");
   state.title = trouble ?? "";

@@ -89,6 +89,7 @@ export class Session {
   }
 
   #take(event) {
+    if (!this.#cursor) return; // all is about to be loaded anew, what happened now with it
     this.#cursor = event.cursor;
     if (event.__typename === "InboxLive") this.#state("live");
     else if (event.__typename === "InboxReset" || event.__typename === "InboxGap") this.#anew();
