@@ -85,7 +85,9 @@ def _looks(address: str, interval_s: float, clock: Clock) -> Iterator[Look | Fai
                     yield _look(hark, clock)
                     pause.wait(interval_s)
         except Failed as failure:
-            yield failure
+            # Its traceback holds the connection, and Python waits for ever at its end for one that
+            # was never made.
+            yield failure.with_traceback(None)
             pause.wait(interval_s)
 
 
