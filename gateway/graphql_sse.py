@@ -7,10 +7,12 @@ its id, so that a browser that lost the connection goes on from there by itself.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from sanic import Request
+from sanic.exceptions import InvalidHeader
 from sanic.http import Http
 
 from farm.errors import Unavailable
@@ -27,15 +29,6 @@ _HEADERS = {
 }
 
 
-def wanted(request: Request) -> bool:
-    """Whether whoever asks names event streams, and likes nothing else better."""
-    accept = request.headers.get("accept", "")
-    if MEDIA_TYPE not in accept:
-        return False
-    best = request.accept.match(MEDIA_TYPE, GRAPHQL_JSON, JSON, accept_wildcards=False)
-    return bool(best.mime == MEDIA_TYPE and best.header and best.header.q)
-
-
 class EventStreams:
     """Every stream of events."""
 
@@ -43,9 +36,23 @@ class EventStreams:
         self._running = running
         self._heart = heart
 
+    def wanted(self, request: Request) -> bool:
+        """Whether whoever asks names event streams and likes nothing else better.
+
+        Who likes JSON as much gets events for a subscription, which has no one answer.
+        """
+        if MEDIA_TYPE not in request.headers.get("accept", ""):
+            return False
+        events = _quality(request, MEDIA_TYPE, wildcards=False)
+        other = _quality(request, JSON, GRAPHQL_JSON, wildcards=True)
+        if events != other:
+            return events > other
+        asked = _asked(request)
+        return events > 0 and isinstance(asked, Question) and self._running.subscribes(asked)
+
     async def answer(self, request: Request) -> None:
         """Raises `HttpRefusal` where the request is no question, before anything is told."""
-        asked = from_body(request) if request.method == "POST" else from_url(request)
+        asked = _asked(request)
         if isinstance(asked, list):
             raise HttpRefusal(400, "INVALID_ARGUMENT", "a batch cannot be answered by events")
         resume_after = request.headers.get("last-event-id", "")
@@ -66,6 +73,9 @@ class EventStreams:
                 await stream.send(event)
         except ConnectionResetError:
             pass
+        except asyncio.CancelledError:
+            if not stream.leaving:
+                raise
         finally:
             stream.done()
 
@@ -91,7 +101,9 @@ class EventStream(Held):
 
     def __init__(self, connection: Connection, heart: Heart) -> None:
         super().__init__(connection, heart)
+        self.leaving = False
         self._done = False
+        self._task = asyncio.current_task()
         connection.hold(self)
 
     async def send(self, event: str) -> None:
@@ -106,11 +118,28 @@ class EventStream(Held):
             self.write(_chunk(b":\n\n"))
 
     def leave(self) -> None:
-        """Its source ends it."""
+        """Ends the stream without `complete`, so that the client asks another process for more."""
+        if not self._done and self._task is not None:
+            self.leaving = True
+            self.done()
+            self._task.cancel()
 
     def done(self) -> None:
         """What comes after this ends the response, and with it the connection."""
         self._done = True
+
+
+def _asked(request: Request) -> Question | list[Question]:
+    return from_body(request) if request.method == "POST" else from_url(request)
+
+
+def _quality(request: Request, *media_types: str, wildcards: bool) -> float:
+    """How much any of these is liked, from 0 to 1."""
+    try:
+        best = request.accept.match(*media_types, accept_wildcards=wildcards).header
+    except InvalidHeader:
+        return 0
+    return 0 if best is None else best.q
 
 
 def _next(payload: Payload) -> str:

@@ -12,7 +12,7 @@ from sanic.response import BaseHTTPResponse, HTTPResponse
 
 from gateway.exposition import Exposition
 from gateway.graphql_http import GraphQL
-from gateway.graphql_sse import EventStreams, wanted
+from gateway.graphql_sse import EventStreams
 from gateway.graphql_ws import GraphQLSockets
 from gateway.pages import Pages
 from gateway.refusals import (
@@ -84,7 +84,7 @@ def _add_graphql(
         if request.headers.get("upgrade", "").lower() == "websocket":
             await sockets.accept(request)
             return None
-        if wanted(request):
+        if event_streams.wanted(request):
             await event_streams.answer(request)
             return None
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -46,6 +47,7 @@ _LOOK_EVERY_S = 0.02
 def main(*, heartbeat_s: float = HEARTBEAT_S) -> None:
     child = Child.from_standard_input()
     setproctitle(f"hark: web {child.number}")
+    _allow_many_connections()
     clock = SystemClock()
     start_logging(
         f"web {child.number}",
@@ -100,6 +102,12 @@ async def serve(child: Child, clock: Clock, chance: Random, heartbeat_s: float) 
     farm.close()
     sockets.close()
     log(logging.INFO, "ended")
+
+
+def _allow_many_connections() -> None:
+    """As many as whoever runs the machine allows; systems begin with 1,024 for old programs."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _stop_signal() -> asyncio.Event:

@@ -74,9 +74,17 @@ def data(address: str, query: str, path: str = "/graphql", **variables: Any) -> 
 
 
 class WebProcess:
-    """`python -m gateway.web` as the supervisor starts it."""
+    """`python -m gateway.web` as the supervisor starts it, or with a heart in a hurry."""
 
-    def __init__(self, directory: Path, *, number: int = 1, port: int = 0, **settings: Any) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        number: int = 1,
+        port: int = 0,
+        heartbeat_s: float | None = None,
+        **settings: Any,
+    ) -> None:
         self._port = _Port(port)
         self.address = f"127.0.0.1:{self._port.number}"
         sockets, metrics = directory / "sockets", directory / "metrics"
@@ -90,9 +98,10 @@ class WebProcess:
             settings=Settings(http_port=self._port.number, log_format="text", **settings),
         )
         self.log_path = directory / f"web-{number}.log"
+        hurried = f"from gateway.web import main; main(heartbeat_s={heartbeat_s})"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.web"],
+                [sys.executable, *(("-c", hurried) if heartbeat_s else ("-m", "gateway.web"))],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=log,
