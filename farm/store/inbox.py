@@ -53,6 +53,7 @@ class Reading:
     def __init__(self, snapshot: Snapshot, segments: SegmentCache) -> None:
         self._snapshot = snapshot
         self._segments = segments
+        self._channels = snapshot.channels()
         self._meta = snapshot.meta()
         self._signer = Signer(self._meta.secret)
         self._cursors = InboxCursors(self._meta.incarnation, self._meta.secret)
@@ -144,7 +145,7 @@ class Reading:
         """In which set the person is, channel by channel."""
         for segment in self._snapshot.segment_at(post.author, post.seq, number):
             if number in self._segments.members(self._snapshot, segment):
-                for name, channel in self._snapshot.channels().items():
+                for name, channel in self._channels.items():
                     rows = self._snapshot.parts((post.seq, channel, segment))
                     if rows:
                         yield self._delivery(name, number, rows)
