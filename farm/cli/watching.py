@@ -122,6 +122,8 @@ class _Watch:
         Event().wait(self._backoff_s)
 
     def _connected(self) -> None:
+        if self._as_json:
+            self._tell_document({"event": "live"})
         if self._backoff_s:
             self._tell_aside("connected again")
         self._backoff_s = 0.0
