@@ -1,41 +1,43 @@
 """Takes the pictures of the pages that the README shows: `make screenshots`, some two minutes.
 
-A farm with a few authors and many readers works meanwhile, with waves of posts, so that there is
-something to see. Playwright's own waiting passes the time here: what is shown is time.
+A farm works meanwhile, with waves of posts to many readers, so that there is something to see.
+Playwright's own waiting passes the time here: what is shown is time.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 from playwright.sync_api import Browser, Page, expect
 
+from gateway.pb.notification import notification_pb2, notification_pb2_grpc
 from tests.farm_process import ROOT, FarmProcess
 from tests.web.chromium import Scheme, chromium
 from tests.web.test_mutations import change
 from tests.web.web_process import data
 
 PICTURES = ROOT / "docs"
-SECONDS = 100
-UNREAD = 5
+SECONDS = 105  # ends where a wave is highest
+WAVE_S = 20
 READERS = 600
 PERSON = "maya"
-AUTHORS = ("ada", "grace", "linus", "margaret", "radia", "tim")
+UNREAD = 3
+# What the person gets: how many minutes ago, from whom, what; oldest first.
 POSTS = (
-    "The new bridge over the canal opens on Saturday at nine. Bring a bicycle.",
-    "Draft two of the paper is up. Section four changed most; tell me what does not convince you.",
-    "Coffee at four?",
-    "We found it: one counter was read before the commit and used after it. The fix is two lines.",
-    "Photos from the valley, finally. The light at six in the morning was worth the climb.",
-    "Tickets for the talk are gone, but there will be a recording.",
-    "Reading group tomorrow: chapters 7 and 8, and please bring the questions you had.",
-    "The library stays open until ten this week.",
+    (2_950, "tim", "The library stays open until ten this week."),
+    (1_530, "grace", "Reading group on Thursday: chapters 7 and 8. Bring the questions you had."),
+    (1_475, "linus", "Tickets for the talk are gone, but there will be a recording."),
+    (240, "radia", "Photos from the valley. The light at six in the morning was worth the climb."),
+    (185, "ada", "Draft two is up. Section four changed most; tell me what does not convince you."),
+    (62, "margaret", "We found it: one counter was read before the commit and used after it."),
+    (41, "linus", "Coffee at four?"),
+    (12, "grace", "The new bridge over the canal opens on Saturday at nine. Bring a bicycle."),
+    (2, "ada", "The recording is there. The questions at the end are the best part of it."),
 )
 INBOX = "query($user: ID!) { inbox(userId: $user) { edges { cursor } } }"
 
@@ -43,7 +45,7 @@ INBOX = "query($user: ID!) { inbox(userId: $user) { edges { cursor } } }"
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
-        hark = FarmProcess(Path(directory), [*_flags(Path(directory))]).start()
+        hark = FarmProcess(Path(directory), _flags(Path(directory))).start()
         try:
             with chromium() as browser:
                 _take(browser, hark)
@@ -51,30 +53,32 @@ def main() -> None:
             hark.kill_tree()
 
 
-def _flags(directory: Path) -> Iterator[str]:
-    """Everybody reads everybody, and the person of the inbox too."""
-    people = [PERSON, *(f"reader{number}" for number in range(READERS))]
+def _flags(directory: Path) -> list[str]:
+    follows = [f"reader{number},newsroom" for number in range(READERS)]
+    follows += [f"{PERSON},{author}" for author in {author for _, author, _ in POSTS}]
     edges = directory / "follows.csv"
-    edges.write_text("".join(f"{one},{author}\n" for one in people for author in AUTHORS))
-    yield from ("--import-follows", str(edges), "--workers", "2")
-    yield from ("--simulated-failure-rate", "0.15", "--max-attempts", "3")
-    yield from ("--simulated-latency-ms", "20-200", "--backoff-ms", "400")
+    edges.write_text("\n".join(follows))
+    return [
+        *("--import-follows", str(edges), "--workers", "2"),
+        *("--simulated-failure-rate", "0.15", "--max-attempts", "3"),
+        *("--simulated-latency-ms", "20-200", "--backoff-ms", "400"),
+    ]
 
 
 def _take(browser: Browser, hark: FarmProcess) -> None:
     schemes: tuple[Scheme, ...] = ("light", "dark")
     pages = {scheme: _opened(browser, hark, scheme) for scheme in schemes}
-    _posts(hark, pages["light"][0])
-    _reads_the_older(hark)
+    _post_to_the_person(hark)
+    _post_in_waves(hark, pages["light"][0])
     for scheme, (operator, inbox) in pages.items():
+        operator.screenshot(path=PICTURES / f"operator-{scheme}.png")
         expect(inbox.locator(".row.unread")).to_have_count(UNREAD)
         inbox.screenshot(path=PICTURES / f"inbox-{scheme}.png")
-        operator.screenshot(path=PICTURES / f"operator-{scheme}.png")
 
 
 def _opened(browser: Browser, hark: FarmProcess, scheme: Scheme) -> tuple[Page, Page]:
     context = browser.new_context(
-        color_scheme=scheme, device_scale_factor=1.5, viewport={"width": 1200, "height": 940}
+        color_scheme=scheme, device_scale_factor=1.5, viewport={"width": 1200, "height": 1060}
     )
     operator, inbox = context.new_page(), context.new_page()
     operator.goto(f"http://{hark.http_address}/")
@@ -82,21 +86,24 @@ def _opened(browser: Browser, hark: FarmProcess, scheme: Scheme) -> tuple[Page, 
     return operator, inbox
 
 
-def _posts(hark: FarmProcess, page: Page) -> None:
-    """Posts in waves, some twenty seconds each."""
-    chance = random.Random(7)
-    began = time.monotonic()
-    contents = itertools.cycle(POSTS)
-    while (passed := time.monotonic() - began) < SECONDS:
-        author = chance.choice(AUTHORS)
-        change(hark, "publishPost", "postId", authorId=author, content=next(contents))
-        wave = 1 + math.sin(passed / 20 * 2 * math.pi)
-        page.wait_for_timeout(150 + 250 * chance.random() / (0.4 + wave))
-
-
-def _reads_the_older(hark: FarmProcess) -> None:
+def _post_to_the_person(hark: FarmProcess) -> None:
+    with grpc.insecure_channel(hark.grpc_address) as channel:
+        stub = notification_pb2_grpc.NotificationServiceStub(channel)
+        for minutes, author, content in POSTS:
+            at = int(time.time()) - 60 * minutes + SECONDS
+            post = notification_pb2.Post(author_id=author, content=content, created_at=at)
+            stub.PublishPost(post, timeout=10)
     edges = data(hark.http_address, INBOX, user=PERSON)["inbox"]["edges"]
     change(hark, "markAllRead", "unreadCount", userId=PERSON, upTo=edges[UNREAD]["cursor"])
+
+
+def _post_in_waves(hark: FarmProcess, page: Page) -> None:
+    chance = random.Random(7)
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < SECONDS:
+        change(hark, "publishPost", "postId", authorId="newsroom", content="Here is the news.")
+        wave = 1 + math.sin(passed / WAVE_S * 2 * math.pi)
+        page.wait_for_timeout(150 + 250 * chance.random() / (0.4 + wave))
 
 
 if __name__ == "__main__":
