@@ -56,7 +56,16 @@ class History:
         if not self._author.expired < ordinal <= self._author.last_ordinal:
             return 0
         if not self._first <= ordinal < self._first + len(self._seqs):
-            self._load(ordinal)
+            loaded = self._load(ordinal)
+            assert loaded, f"author {self._author.number} has no post {ordinal}"
+        return self._seqs[ordinal - self._first]
+
+    def known_seq(self, ordinal: int) -> int:
+        """The same also of a post that is gone, while that is known."""
+        if ordinal > self._author.expired:
+            return self.seq(ordinal)
+        if not self._first <= ordinal < self._first + len(self._seqs) and not self._load(ordinal):
+            return 0
         return self._seqs[ordinal - self._first]
 
     def before(self, seq: int) -> int:
@@ -74,11 +83,14 @@ class History:
                 high = middle - 1
         return low
 
-    def _load(self, ordinal: int) -> None:
+    def _load(self, ordinal: int) -> bool:
+        """False where its block is gone."""
         if ordinal >= self._newest_first:
             self._seqs, self._first = self._newest, self._newest_first
-            return
+            return True
         block = self._snapshot.author_block(self._author.number, ordinal)
-        assert block is not None, f"author {self._author.number} has no post {ordinal}"
+        if block is None:
+            return False
         self._seqs = array.array("Q", block)
         self._first = (ordinal - 1) // BLOCK * BLOCK + 1
+        return True

@@ -29,6 +29,24 @@ _FIRST_SAYS = (
 )  # fmt: skip
 
 
+def looks(post: PostRow, deliveries: list[Delivery], *, read: bool) -> Notification:
+    """How a post looks to anybody to whom it went like this; without ids and cursor."""
+    states = {delivery.state for delivery in deliveries}
+    return Notification(
+        "",
+        "",
+        post.id,
+        post.author_id,
+        post.content,
+        post.created_at_us,
+        read=read,
+        state=next((state for state in _FIRST_SAYS if state in states), State.QUEUED),
+        attempts=max((delivery.attempts for delivery in deliveries), default=0),
+        cursor="",
+        deliveries=deliveries,
+    )
+
+
 class SegmentCache:
     """Decoded segments. One that a post refers to never changes, so nothing is ever stale."""
 
@@ -126,19 +144,10 @@ class Reading:
     ) -> Notification:
         """How a post that the source has looks to the person."""
         deliveries = list(self.deliveries(number, post))
-        states = {delivery.state for delivery in deliveries}
-        return Notification(
-            f"{post.seq:x}.{number:x}",
-            user_id,
-            post.id,
-            post.author_id,
-            post.content,
-            post.created_at_us,
-            read=source.is_read(post.ordinal),
-            state=next((state for state in _FIRST_SAYS if state in states), State.QUEUED),
-            attempts=max((delivery.attempts for delivery in deliveries), default=0),
+        return looks(post, deliveries, read=source.is_read(post.ordinal))._replace(
+            id=f"{post.seq:x}.{number:x}",
+            user_id=user_id,
             cursor=self._cursors.sign(user_id, post.seq),
-            deliveries=deliveries,
         )
 
     def deliveries(self, number: int, post: PostRow) -> Iterator[Delivery]:

@@ -10,6 +10,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from farm.config import Child
 from farm.errors import HarkError, Internal, StartError
 from farm.observe import log, start_logging
 from farm.sockets import Addresses, Sockets, Waiter
+from farm.store.alike import alike
 from farm.store.answers import Answering
+from farm.store.events import events_after
 from farm.store.inbox import Reading, SegmentCache
 from farm.store.sqlite_snapshot import READ_S_MAX, SqliteSnapshot, unavailable
 from farm.store.sweep import Sweeper
-from farm.wire import Kind, Query, Sweep, WireError
+from farm.wire import Alike, Kind, Query, Sweep, WireError
 
 CLIENTS_REMEMBERED_MAX = 100
 LOOK_UP_S = 0.1  # a signal to end is heard within this
@@ -151,8 +154,17 @@ class Reader:
             Query.PREVIEW: answering.preview,
             Query.EXPLAIN: answering.explain,
             Query.DEAD_LETTERS: answering.dead_letters,
+            Query.EVENTS: partial(events_after, snapshot, reading),
+            Query.SHOWN: partial(self._shown, snapshot, reading),
             Query.SWEEP: self._swept,
         }
+
+    def _shown(
+        self, snapshot: SqliteSnapshot, reading: Reading, news: list[Any]
+    ) -> list[list[Alike]]:
+        return [
+            list(alike(snapshot, reading, self._segments, one)) for one in wire.check_news(news)
+        ]
 
     def _swept(self) -> Sweep:
         if self._sweeper is None:

@@ -288,7 +288,7 @@ class SqliteSnapshot:
         )
         return [ExpiryRow(*row) for row in rows]
 
-    def touched(self, change: int, authors: Sequence[int]) -> list[tuple[int, int]]:
+    def touched(self, change: int, authors: BitMap) -> list[tuple[int, int]]:
         return list(
             self.db.execute(
                 "select max(change), post from touched"
@@ -345,7 +345,8 @@ class SqliteSnapshot:
 
 def array_of(numbers: Iterable[int]) -> Any:
     """Numbers as one value to bind: what `carray(?)` takes."""
-    return apsw.carray(array.array("q", numbers))
+    # An empty array has no place in memory, which apsw refuses; nothing here is negative.
+    return apsw.carray(array.array("q", numbers) or array.array("q", (-1,)))
 
 
 def _one(rows: Iterable[Any]) -> Any:

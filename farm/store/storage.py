@@ -246,7 +246,7 @@ class Snapshot(Protocol):
     def expiries(self, change: int) -> list[ExpiryRow]:
         """From this change on, and the newest before it; oldest first."""
 
-    def touched(self, change: int, authors: Sequence[int]) -> list[tuple[int, int]]:
+    def touched(self, change: int, authors: BitMap) -> list[tuple[int, int]]:
         """(the newest change, post) of posts of these authors that changes from this one on
         concerned."""
 

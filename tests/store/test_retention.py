@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.audience import BitMap
 from farm.lifecycle import State
 from farm.store.answers import Answering
 from farm.store.check import Check
@@ -81,7 +82,7 @@ def test_the_list_of_what_is_gone_stays_as_long_as_cursors_from_before(
     let_pass(old, 31)
     assert old.storage.author_block(bob, 1) is None
     assert [e.horizon for e in old.storage.expiries(1)][1:] == [grant.seq]
-    assert [post for _, post in old.storage.touched(1, [bob])] == [grant.seq]
+    assert [post for _, post in old.storage.touched(1, BitMap([bob]))] == [grant.seq]
     assert breaches(tmp_path) == []
 
 
