@@ -11,6 +11,7 @@ import { count, counted } from "./words.js";
 
 const PAGE = 20;
 const PAGE_MAX = 100;
+const ANEW_MAX = 300; // shown again after a reset; what is older comes by the button
 const SHOW_EVERY_MS = 40; // what comes within it is shown together
 const COUNTS_APART_MS = 300;
 const NEWS_MS = 5_000;
@@ -86,18 +87,33 @@ class Inbox {
   // Loading
 
   async #load(signal) {
-    const page = Math.min(PAGE_MAX, Math.max(PAGE, this.#rows.size));
-    const variables = { user: this.#user, first: page, unread: this.#unreadOnly };
-    const { inbox, user } = await ask(INBOX, variables, { signal });
+    const { edges, first, last } = await this.#asMany(signal);
     this.#loads += 1;
     this.#forgetEvents();
-    this.#known = user !== null;
-    this.#hasOlder = inbox.pageInfo.hasNextPage;
-    this.#newest = inbox.edges[0]?.cursor ?? null;
-    this.#rows.replace(inbox.edges);
-    this.#showUnread(inbox.unreadCount);
+    this.#known = first.user !== null;
+    this.#hasOlder = last.inbox.pageInfo.hasNextPage;
+    this.#newest = edges[0]?.cursor ?? null;
+    this.#rows.replace(edges);
+    this.#showUnread(first.inbox.unreadCount);
     this.#showList();
-    return inbox.liveCursor;
+    return first.inbox.liveCursor;
+  }
+
+  /** As many as are shown, so that who reads further down finds the same again. */
+  async #asMany(signal) {
+    const wanted = Math.min(ANEW_MAX, Math.max(PAGE, this.#rows.size));
+    const variables = { user: this.#user, unread: this.#unreadOnly };
+    const edges = [];
+    let first = null;
+    let last = null;
+    do {
+      variables.first = Math.min(PAGE_MAX, wanted - edges.length);
+      variables.after = edges.at(-1)?.cursor;
+      last = await ask(INBOX, variables, { signal });
+      first ??= last;
+      edges.push(...last.inbox.edges);
+    } while (last.inbox.pageInfo.hasNextPage && edges.length < wanted);
+    return { edges, first, last };
   }
 
   async #loadOlder() {

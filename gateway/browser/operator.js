@@ -95,6 +95,8 @@ function showSlower({ letters, metrics }) {
     .filter(([, value]) => value)
     .map(([reason, value]) => `${reason} ${count(value)}`);
   setText(byId("suppressed-more"), told.join(", ") || "muted or unfollowed");
+  const online = metrics.value("hark_live_subscribers") ?? 0;
+  setText(byId("online"), `${count(online)} open now`);
   showAccounted(
     metrics.value("hark_unaccounted_notifications"),
     metrics.value("hark_unaccounted_age_seconds"),
