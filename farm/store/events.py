@@ -101,7 +101,7 @@ class _Inbox:
         self._after = change  # posts up to it have been told of
         self._first = change if position < END else change + 1  # that may have anything to tell
         self._sources = {source.author.number: source for source in sources_of(snapshot, user)}
-        self._hidden: dict[int, Source] = {}  # that were shown meanwhile
+        self._changed: dict[int, Source] = {}  # shown or hidden meanwhile, with all their posts
         steps = snapshot.expiries(self._first)
         self._gone_before = steps[0].horizon if steps and steps[0].change < self._first else 0
         self._steps = [step for step in steps if step.change >= self._first]
@@ -122,9 +122,9 @@ class _Inbox:
         ]
         for author in by_author:
             source = source_of(self._snapshot, self._user, author)
-            if author not in self._sources and source is not None:
-                self._hidden[author] = source
-        touched = self._touched(BitMap([*self._sources, *self._hidden]))
+            if source is not None:
+                self._changed[author] = source
+        touched = self._touched(BitMap([*self._sources, *self._changed]))
         found = [*self._of_touched(touched), *self._of_expiries(touched)]
         for deed in deeds:
             if deed.kind == Deed.MARKED:
@@ -162,7 +162,7 @@ class _Inbox:
                 continue
             source = self._sources.get(post.author)
             if post.retracted:
-                source = source or self._hidden[post.author]
+                source = self._changed.get(post.author) or self._sources[post.author]
                 if post.retracted >= self._first and post.ordinal > source.base:
                     yield _Event(post.retracted, 0, EventKind.REMOVED, seq, source, "retracted")
             elif source is not None and post.ordinal > source.base:
@@ -172,10 +172,9 @@ class _Inbox:
         """What the retention removed of what had been told of, also what was retracted before."""
         horizons = [step.horizon for step in self._steps]
         authors = BitMap.union(*map(_authors, self._steps)) if self._steps else BitMap()
-        for author in authors & BitMap([*self._sources, *self._hidden]):
-            source = self._sources.get(author) or self._hidden[author]
-            follow = self._snapshot.relation(self._user, author, FOLLOW)
-            assert follow is not None
+        for author in authors & BitMap([*self._sources, *self._changed]):
+            source = self._changed.get(author) or self._sources[author]
+            follow = self._snapshot.relations(self._user, author, FOLLOW)[0]
             for ordinal, seq in _gone(source, max(self._gone_before, follow.since)):
                 there = ordinal not in source.retracted or seq in touched
                 if seq <= self._after and there:
