@@ -28,6 +28,7 @@ GROUPS: dict[str, tuple[Callable[[Bench], Iterator[Row]], str]] = {
     "deliver-slowly": (delivering.with_latency, "delivery with 10-50 ms and 10 % failure"),
     "idle-latency": (delivering.when_idle, "one post from publish to delivered"),
     "graphql": (reading.inbox, "an inbox by GraphQL"),
+    "pages": (reading.pages, "a page of an inbox with its count, in the reader"),
     "import": (keeping.graph, "a social graph of 870,161 edges"),
     "memory": (keeping.memory, "the store while 5,000,000 notifications wait"),
     "disk": (keeping.disk, "bytes on disk a notification"),

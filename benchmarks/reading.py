@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
 
-from benchmarks import bare_servers, crowd, http_load, load
+from benchmarks import bare_servers, crowd, http_load, load, paging
 from benchmarks.bench import AT_ONCE, Bench, about_driver
 from benchmarks.drivers import serving
 from benchmarks.farm import Farm, running
-from benchmarks.figures import Figure, Row, percentile
+from benchmarks.figures import Figure, Row, at_most, percentile
+from benchmarks.paging import PAGE
 
 IN_FLIGHT = 32
-PAGE = 20
 READERS = 500
+
+FOLLOWING = {20: 1.0, 1_000: 4.0, 5_000: None}  # authors followed, and how many ms a page may take
+READERS_EACH = 8
+AUTHORS = 5_000
+FANS, FAN_OF = 20_000, 20
+POSTS_FOR_A_ROUND_S = 500_000  # so there are a million for rounds of 2 s
+POSTS_WITHIN_S = 120.0
 QUERY = """query Inbox($user: ID!) { getNotifications(userId: $user) {
   id userId postId authorId content createdAt read status attempts } }"""
 
@@ -44,6 +54,56 @@ def inbox(bench: Bench) -> Iterator[Row]:
         memory_mib=memory,
         spent=spent,
     )
+
+
+def pages(bench: Bench) -> Iterator[Row]:
+    """A page of 20 with its count in the reader, for people who follow few and many authors."""
+    with bench.data_dir(of_crowd=False) as data_dir:
+        posts = _fill(bench, data_dir)
+        for following, most_ms in FOLLOWING.items():
+            users = _readers(following)
+            taken, bares = [], []
+            for _ in range(bench.rounds):
+                job = (str(data_dir), users, bench.round_s / 4)
+                taken.append(median(bench.driver.run(paging.pages, *job)))
+                bares.append(median(bench.driver.run(paging.bare_pages, *job)))
+                bench.tell(f"page-{following}: {taken[-1]:.2f} ms, bare {bares[-1]:.2f} ms")
+            figure = Figure.of("ms", taken)
+            yield Row(
+                name=f"page-{following}",
+                what=f"a page of {PAGE} and its count in the reader, following {following:,}",
+                figure=figure,
+                limit=Figure.of("ms", bares),
+                limit_is="the same rows by bare SQL",
+                marks=[] if most_ms is None else [at_most("ms", figure.median, most_ms)],
+                notes=[f"{posts:,} posts of {AUTHORS:,} authors"],
+            )
+
+
+def _readers(following: int) -> list[str]:
+    return [f"reader-of-{following}-{number}" for number in range(READERS_EACH)]
+
+
+def _fill(bench: Bench, data_dir: Path) -> int:
+    """Makes a data directory in which everybody has posted; returns how many posts there are."""
+    chance = random.Random(3)
+    authors = [f"author-{number}" for number in range(AUTHORS)]
+    edges = data_dir.parent / f"{data_dir.name}.tsv"
+    with edges.open("w") as file:
+        for following in FOLLOWING:
+            for reader in _readers(following):
+                followed = chance.sample(authors, following)
+                file.writelines(f"{reader}\t{author}\n" for author in followed)
+        for fan in range(FANS):
+            file.writelines(f"fan-{fan}\t{author}\n" for author in chance.sample(authors, FAN_OF))
+    flags = ("--import-follows", str(edges), "--channel", "inbox", "--workers", "1")
+    chance.shuffle(authors)
+    most = round(POSTS_FOR_A_ROUND_S * bench.round_s)
+    with running(data_dir, *flags) as farm:
+        done = bench.driver.run(load.batches, farm.grpc, authors, 500, 2, POSTS_WITHIN_S, most)
+    edges.unlink()
+    bench.tell(f"published {done.count:,} posts in {done.seconds:.1f} s")
+    return done.count
 
 
 def _people_with_full_pages(bench: Bench, farm: Farm) -> list[str]:
