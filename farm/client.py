@@ -397,6 +397,23 @@ class StoreClient:
         await self._write(Op.MARK_UP_TO, user_id, check_text(cursor))
         return await self.unread(user_id)
 
+    # Live events, for `farm.live`
+
+    async def online(
+        self, session: str, place: str, came: list[str], went: list[str]
+    ) -> wire.Online:
+        """Says who is online at this process, which takes frames at `place`; also that it lives."""
+        size = 64 + 32 * (len(came) + len(went))
+        return wire.Online(*await self._write(Op.ONLINE, session, place, came, went, size=size))
+
+    async def events(self, user_id: str, change: int, position: int, size: int) -> wire.Events:
+        """Up to `size` events of somebody's inbox after a place in it."""
+        return wire.events(await self._read(Query.EVENTS, user_id, change, position, size))
+
+    async def shown(self, news: list[wire.News]) -> list[list[wire.Alike]]:
+        """For each of the news, to whom the post looks how now."""
+        return wire.alike(await self._read(Query.SHOWN, news))
+
     # Operations
 
     async def dead_letters(self, size: int, token: str = "") -> wire.DeadLetters:

@@ -5,25 +5,156 @@
             ...
 
 The first event is LIVE. What happened after `since` comes first, then what happens.
+
+Nothing here must be kept. Every watcher knows its place in the inbox, and whenever it may have
+missed anything (at its start, when a frame of the store's was lost, when it took events too slowly
+for its queue, when the person changed their own inbox) it is *behind*: it reads from its place on,
+until it has caught up. Meanwhile its queue takes what comes, so nothing falls in between.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import itertools
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from farm.audience import unseal
 from farm.client import StoreClient
-from farm.observe import ProcessMetrics
-from farm.wire import Event, EventKind
+from farm.clock import Clock
+from farm.cursor import END, Cursor, InboxCursors
+from farm.errors import HarkError, ResourceExhausted, Unavailable
+from farm.observe import ProcessMetrics, log
+from farm.sockets import Addresses, Sockets
+from farm.wire import (
+    Alike,
+    Concern,
+    Event,
+    EventKind,
+    Frame,
+    Happened,
+    Kind,
+    News,
+    Notification,
+    Online,
+    WireError,
+    frame,
+    unpack,
+)
+
+WATCHERS_MAX = 20_000
+QUEUED_MAX = 256  # events of one watcher; beyond it reads them again when it takes more
+BEHIND_S_MAX = 30.0  # a watcher that cannot catch up for so long is too slow
+PAGE = 100  # events read at a time
+SAY_EVERY_S = 1.0
+CHANGED_MAX = 1_000  # people in one message to the store
+GIVE_UP_S = 10.0  # then who wants to watch is told that the store does not answer
+NEWS_MAX = 1_000  # asked of a reader at a time
+
+# What news of a post become; the others concern a person.
+_KINDS = {
+    Concern.ADDED: EventKind.ADDED,
+    Concern.UPDATED: EventKind.UPDATED,
+    Concern.REMOVED: EventKind.REMOVED,
+}
+
+Place = tuple[int, int]  # change, position
+
+
+class _Item(NamedTuple):
+    """An event before it is anybody's."""
+
+    place: Place
+    kind: EventKind
+    post: int
+    reason: str
+    notification: Notification | None
+    shape: int
+
+
+@dataclass(eq=False, slots=True)
+class _Watcher:
+    """One stream of a person's events. All up to its place has been handed out."""
+
+    place: Place = (0, 0)
+    queue: deque[_Item] = field(default_factory=deque)
+    behind: bool = False
+    overflowed_s: float | None = None  # when its queue was full; until it has caught up
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def fall_behind(self) -> None:
+        self.queue.clear()
+        self.behind = True
+        self.wake.set()
+
+    def put(self, item: _Item, now_s: float) -> None:
+        if self.behind:
+            return
+        if len(self.queue) < QUEUED_MAX:
+            self.queue.append(item)
+            self.wake.set()
+        else:
+            self.overflowed_s = self.overflowed_s or now_s
+            self.fall_behind()
+
+
+@dataclass(eq=False, slots=True)
+class _Person:
+    """Somebody who is online here."""
+
+    user_id: str
+    number: int = 0  # unknown
+    watchers: set[_Watcher] = field(default_factory=set)
+    registered: asyncio.Event = field(default_factory=asyncio.Event)  # the store has heard so
+    since: int = 0  # frames have this person from this change on
 
 
 class Live:
     """The people who are online at this process."""
 
-    def __init__(self, store: StoreClient, metrics: ProcessMetrics) -> None:
+    def __init__(
+        self, sockets: Sockets, addresses: Addresses, store: StoreClient, clock: Clock,
+        metrics: ProcessMetrics, *, session: str, place: str,
+    ) -> None:  # fmt: skip
         self._store = store
+        self._clock = clock
         self._metrics = metrics
+        self._session = session
+        self._place = place
+        self._frames = sockets.async_puller(addresses.live(place))
+        self._people: dict[str, _Person] = {}
+        self._by_number: dict[int, _Person] = {}
+        self._changed: set[str] = set()  # people who came or went since the store was told
+        self._say = asyncio.Event()
+        self._watchers = 0
+        self._received = 0  # frames came up to this change
+        self._promised = 0  # and up to this one by the next time
+        self._dispatched = 0  # and were handed on up to this one
+        self._cursors: InboxCursors | None = None  # until the store was heard
+        self._shapes = itertools.count(1)
+        self._closing = False
+        self._tasks = [
+            asyncio.create_task(self._say_who_is_here(), name="presence"),
+            asyncio.create_task(self._take_frames(), name="frames"),
+        ]
+
+    async def close(self) -> None:
+        """Ends every watch with `Unavailable`."""
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for person in self._people.values():
+            person.registered.set()
+            for watcher in person.watchers:
+                watcher.wake.set()
+        self._frames.close()
+
+    # Watching
 
     @contextlib.asynccontextmanager
     async def watch(self, user_id: str, since: str = "") -> AsyncIterator[AsyncIterator[Event]]:
@@ -34,20 +165,258 @@ class Live:
         when this process is to end, and in no other case, they raise `Unavailable`: resume
         elsewhere.
         """
+        if self._watchers >= WATCHERS_MAX:
+            raise ResourceExhausted(
+                f"{WATCHERS_MAX} inboxes are watched here, as many as may be", retry_after_ms=1_000
+            )
+        self._watchers += 1
         self._metrics.live_subscribers.inc()
+        person, watcher = self._come(user_id), _Watcher()
+        person.watchers.add(watcher)
         try:
-            yield self._events(user_id, since)
+            cursors = await self._registered(person)
+            cursor = cursors.read(user_id, since, "since") if since else None
+            async with contextlib.aclosing(self._events(person, watcher, cursors, cursor)) as found:
+                yield found
         finally:
+            person.watchers.discard(watcher)
+            self._go(person)
+            self._watchers -= 1
             self._metrics.live_subscribers.dec()
 
-    async def _events(self, user_id: str, since: str) -> AsyncIterator[Event]:
-        page = await self._store.inbox(user_id, 100)
-        yield Event(EventKind.LIVE, since or page.live_cursor)
-        seen = {one.id for one in page.notifications}
+    async def _events(
+        self, person: _Person, watcher: _Watcher, cursors: InboxCursors, cursor: Cursor | None
+    ) -> AsyncGenerator[Event]:
+        now = (max(self._dispatched, person.since), END)
+        other_store = cursor is not None and cursor.incarnation != cursors.incarnation
+        if cursor is None or other_store:
+            watcher.place = now
+        else:
+            watcher.place = (cursor.change, cursor.position)
+            watcher.fall_behind()
+        yield Event(EventKind.LIVE, cursors.sign(person.user_id, *watcher.place))
+        if other_store:
+            yield _reset(cursors, person, now, "other_store")
+        while not self._closing:
+            if watcher.behind:
+                async for event in self._catch_up(person, watcher, cursors):
+                    yield event
+                if self._is_too_slow(watcher):
+                    yield _reset(cursors, person, watcher.place, "too_slow")
+                    return
+            elif watcher.queue:
+                item = watcher.queue.popleft()
+                if item.place > watcher.place:
+                    watcher.place = item.place
+                    yield _event_of(cursors, person, item)
+            else:
+                watcher.wake.clear()
+                await watcher.wake.wait()
+        raise Unavailable("this process ends; go on at another one")
+
+    async def _catch_up(
+        self, person: _Person, watcher: _Watcher, cursors: InboxCursors
+    ) -> AsyncGenerator[Event]:
+        """Reads on from the watcher's place to the newest, while its queue takes what comes."""
+        watcher.behind = False
+        more = True
+        while more and not self._closing and not self._is_too_slow(watcher):
+            found = await self._store.events(person.user_id, *watcher.place, PAGE)
+            for one in found.happened:
+                before, watcher.place = watcher.place, (one.change, one.position)
+                yield _told_of(cursors, person, one, before)
+            more = found.more
+            if not more:
+                watcher.place = max(watcher.place, (found.change, END))
+        if not watcher.behind and not more:
+            watcher.overflowed_s = None
+
+    def _is_too_slow(self, watcher: _Watcher) -> bool:
+        since_s = watcher.overflowed_s
+        return since_s is not None and self._clock.monotonic_s() - since_s > BEHIND_S_MAX
+
+    # Who is here
+
+    def _come(self, user_id: str) -> _Person:
+        person = self._people.get(user_id)
+        if person is None:
+            person = self._people[user_id] = _Person(user_id)
+            self._changed.add(user_id)
+            self._say.set()
+        return person
+
+    def _go(self, person: _Person) -> None:
+        if not person.watchers and self._people.get(person.user_id) is person:
+            del self._people[person.user_id]
+            self._by_number.pop(person.number, None)
+            self._changed.add(person.user_id)
+            self._say.set()
+
+    async def _registered(self, person: _Person) -> InboxCursors:
+        try:
+            async with asyncio.timeout(GIVE_UP_S):
+                await person.registered.wait()
+        except TimeoutError:
+            raise Unavailable("the store does not answer; ask again") from None
+        if self._closing or self._cursors is None:
+            raise Unavailable("this process ends; go on at another one")
+        return self._cursors
+
+    async def _say_who_is_here(self) -> None:
+        """Tells the store who came and who went, and every second that this process lives."""
         while True:
-            await asyncio.sleep(0.2)
-            page = await self._store.inbox(user_id, 100)
-            for one in reversed(page.notifications):
-                if one.id not in seen:
-                    seen.add(one.id)
-                    yield Event(EventKind.ADDED, one.cursor, one)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SAY_EVERY_S if self._people else None):
+                    await self._say.wait()
+            self._say.clear()
+            changed = list(itertools.islice(self._changed, CHANGED_MAX))
+            self._changed.difference_update(changed)
+            if len(changed) == CHANGED_MAX:
+                self._say.set()
+            came = [user_id for user_id in changed if user_id in self._people]
+            went = [user_id for user_id in changed if user_id not in self._people]
+            try:
+                answer = await self._store.online(self._session, self._place, came, went)
+            except HarkError as error:
+                log(logging.WARNING, "the store was not told who is online", why=error)
+                self._changed.update(changed)
+                self._say.set()
+            else:
+                self._heard(answer, came)
+
+    def _heard(self, answer: Online, came: list[str]) -> None:
+        first = self._cursors is None
+        self._cursors = InboxCursors(answer.incarnation, answer.secret)
+        if answer.unknown:
+            self._received = max(self._received, answer.told)
+            self._promised = self._received
+        if answer.unknown and not first:
+            # The store has started anew, or has not heard of this process for long.
+            self._changed.update(self._people)
+            self._say.set()
+        elif self._received < self._promised:
+            self._all_behind("a frame was lost")
+            self._received = self._promised
+        self._promised = max(self._promised, answer.told)
+        for user_id, number in zip(came, answer.numbers, strict=True):
+            person = self._people.get(user_id)
+            if person is not None:
+                self._register(person, number, answer.change)
+
+    def _register(self, person: _Person, number: int, change: int) -> None:
+        if person.registered.is_set():
+            for watcher in person.watchers:
+                watcher.fall_behind()
+        person.number, person.since = number, change
+        if number:
+            self._by_number[number] = person
+        person.registered.set()
+
+    def _all_behind(self, why: str) -> None:
+        log(logging.INFO, "everybody who is online reads what may be missing", why=why)
+        for person in self._people.values():
+            for watcher in person.watchers:
+                watcher.fall_behind()
+
+    # Frames
+
+    async def _take_frames(self) -> None:
+        while True:
+            news: list[News] = []
+            for payload in await self._frames.receive():
+                received = self._understood(payload)
+                if received is not None and received.session == self._session:
+                    if received.after != self._received and self._cursors is not None:
+                        self._all_behind("a frame was lost")
+                    self._received = max(self._received, received.change)
+                    news += received.news
+            if news:
+                await self._dispatch(news)
+            self._dispatched = self._received
+
+    def _understood(self, payload: bytes) -> Frame | None:
+        try:
+            kind, body = unpack(payload)
+            return frame(body) if kind is Kind.FRAME else None
+        except WireError as error:
+            log(logging.WARNING, "a frame was not understood", why=error)
+            return None
+
+    async def _dispatch(self, news: list[News]) -> None:
+        """Hands news to those whom they concern, in order. How posts look to them is asked for all
+        of them at once."""
+        of_posts = [one for one in news if one.concern in _KINDS]
+        try:
+            looks = [
+                look
+                for at in range(0, len(of_posts), NEWS_MAX)
+                for look in await self._store.shown(of_posts[at : at + NEWS_MAX])
+            ]
+        except HarkError as error:
+            self._all_behind(error.message)
+            return
+        of_post = iter(looks)
+        for one in news:
+            if one.concern == Concern.NAMED:
+                self._name(one.reason, one.post)
+            elif one.concern == Concern.PERSON:
+                for number in unseal(one.users, "people who are online"):
+                    for watcher in self._watchers_of(number):
+                        watcher.fall_behind()
+            else:
+                self._hand_out(one, next(of_post))
+
+    def _hand_out(self, news: News, looks: list[Alike]) -> None:
+        """An event of a post to each who watches."""
+        now_s = self._clock.monotonic_s()
+        # What expires does so many at a time; all else is a change of its own.
+        place = (news.change, news.post if news.reason == "expired" else 0)
+        kind = _KINDS[Concern(news.concern)]
+        for notification, users in looks:
+            shape = next(self._shapes)
+            item = _Item(place, kind, news.post, news.reason, notification, shape)
+            for number in unseal(users, "people who are online"):
+                for watcher in self._watchers_of(number):
+                    watcher.put(item, now_s)
+
+    def _watchers_of(self, number: int) -> Iterable[_Watcher]:
+        person = self._by_number.get(number)
+        return () if person is None else person.watchers
+
+    def _name(self, user_id: str, number: int) -> None:
+        """Somebody of whom nobody knew anything until now."""
+        person = self._people.get(user_id)
+        if person is not None:
+            person.number = number
+            self._by_number[number] = person
+            for watcher in person.watchers:
+                watcher.fall_behind()
+
+
+def _event_of(cursors: InboxCursors, person: _Person, item: _Item) -> Event:
+    cursor = cursors.sign(person.user_id, *item.place)
+    name = f"{item.post:x}.{person.number:x}"
+    if item.notification is None:
+        return Event(item.kind, cursor, id=name, reason=item.reason)
+    mine = item.notification._replace(
+        id=name, user_id=person.user_id, cursor=cursors.sign(person.user_id, item.post)
+    )
+    return Event(item.kind, cursor, mine, shape=item.shape)
+
+
+def _told_of(cursors: InboxCursors, person: _Person, one: Happened, before: Place) -> Event:
+    """An event that was read."""
+    cursor = cursors.sign(person.user_id, one.change, one.position)
+    match one.kind:
+        case EventKind.GAP:
+            gap_from = cursors.sign(person.user_id, *before)
+            return Event(EventKind.GAP, cursor, from_cursor=gap_from, to_cursor=cursor)
+        case EventKind.REMOVED:
+            name = f"{one.post:x}.{person.number:x}"
+            return Event(EventKind.REMOVED, cursor, id=name, reason=one.reason)
+        case kind:
+            return Event(EventKind(kind), cursor, one.notification, reason=one.reason)
+
+
+def _reset(cursors: InboxCursors, person: _Person, place: Place, reason: str) -> Event:
+    return Event(EventKind.RESET, cursors.sign(person.user_id, *place), reason=reason)

@@ -102,7 +102,10 @@ async def serve(child: Child, clock: Clock, chance: Random) -> None:
         sockets, addresses,
         name=child.name, readers=child.settings.readers, clock=clock, metrics=metrics,
     )  # fmt: skip
-    live = Live(store, metrics)
+    live = Live(
+        sockets, addresses, store, clock, metrics,
+        session=child.name, place=f"gateway-{child.number}",
+    )  # fmt: skip
     farm = FarmClient(sockets, addresses)
     calls, checks = Calls(chance), health.aio.HealthServicer()
     server = grpc.aio.server(options=_OPTIONS)
@@ -113,6 +116,7 @@ async def serve(child: Child, clock: Clock, chance: Random) -> None:
     pings = asyncio.create_task(answer_pings(control, lambda: {"serving": not stop.is_set()}))
     log(logging.INFO, "serving", grpc=address)
     await stop.wait()
+    await live.close()
     await _drain(server, calls, checks)
     pings.cancel()
     store.close()

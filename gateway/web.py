@@ -75,7 +75,10 @@ async def serve(child: Child, clock: Clock, chance: Random, heartbeat_s: float) 
         sockets, addresses,
         name=child.name, readers=settings.readers, clock=clock, metrics=metrics,
     )  # fmt: skip
-    live = Live(store, metrics)
+    live = Live(
+        sockets, addresses, store, clock, metrics,
+        session=child.name, place=f"web-{child.number}",
+    )  # fmt: skip
     farm = FarmClient(sockets, addresses)
     incidents = Incidents(child.name)
     schema = make_schema(introspection=not settings.no_introspection)
@@ -97,6 +100,7 @@ async def serve(child: Child, clock: Clock, chance: Random, heartbeat_s: float) 
     beating = asyncio.create_task(heart.beat())
     log(logging.INFO, "serving", http=f"{settings.host}:{settings.http_port}")
     await stop.wait()
+    await live.close()
     await _drain(site, server, clock)
     beating.cancel()
     pings.cancel()

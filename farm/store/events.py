@@ -64,6 +64,9 @@ def events_after(
     if number is None:
         return Events([], 0, newest, more=False)
     told: list[Happened] = []
+    if change > newest:
+        told.append(Happened(EventKind.RESET, newest, END, 0, "other_store", None))
+        return Events(told, number, newest, more=False)
     expiries = snapshot.expiries(change)
     horizon = expiries[-1].horizon if expiries else 0
     if change < horizon:
