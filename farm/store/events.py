@@ -73,7 +73,7 @@ def events_after(
         told.append(Happened(EventKind.GAP, horizon, END, horizon, "", None))
         change, position = horizon, END
     try:
-        found = list(islice(_Inbox(snapshot, number, change, position).events(), size + 1))
+        found = _Inbox(snapshot, number, change, position).events(size + 1)
     except _TooMany:
         told.append(Happened(EventKind.RESET, newest, END, 0, "many_changed", None))
         return Events(told, number, newest, more=False)
@@ -109,8 +109,8 @@ class _Inbox:
         self._gone_before = steps[0].horizon if steps and steps[0].change < self._first else 0
         self._steps = [step for step in steps if step.change >= self._first]
 
-    def events(self) -> Iterator[_Event]:
-        """All of them in order. Raises `_TooMany` before the first, if at all."""
+    def events(self, count: int) -> list[_Event]:
+        """The first `count` of them, in order. Raises `_TooMany`."""
         deeds = self._snapshot.deeds(self._user, self._first)
         if len(deeds) >= DEEDS_KEPT_MAX:
             raise _TooMany  # older ones may be forgotten
@@ -123,25 +123,36 @@ class _Inbox:
             for author, source in self._sources.items()
             if source.author.last_seq > self._after and author not in by_author
         ]
+        added = list(islice(heapq.merge(*streams, key=_place), count))
+        # Other events are only looked for as far as these reach. What a mute hid may have been
+        # retracted any time later, so with such deeds all is looked at.
+        reaches = len(added) == count and not by_author
+        until = added[-1].change if reaches else self._snapshot.meta().change + 1
+        found = [one for one in self._others(deeds, by_author, until) if one.change < until]
+        changes = Counter(event.change for event in found)
+        if changes and max(changes.values()) > EVENTS_PER_CHANGE_MAX:
+            raise _TooMany
+        in_order = sorted([*found, *added], key=_place)
+        return [event for event in in_order if _place(event) > self._place][:count]
+
+    def _others(
+        self, deeds: list[DeedRow], by_author: dict[int, list[DeedRow]], until: int
+    ) -> Iterator[_Event]:
+        """All but what authors published who were neither muted, unmuted nor unfollowed."""
         for author in by_author:
             source = source_of(self._snapshot, self._user, author)
             if source is not None:
                 self._changed[author] = source
-        touched = self._touched(BitMap([*self._sources, *self._changed]))
-        found = [*self._of_touched(touched), *self._of_expiries(touched)]
+        touched = self._touched(until)
+        for event in (*self._of_touched(touched), *self._of_expiries(touched)):
+            if not _hidden(event, by_author):
+                yield event
         for deed in deeds:
             if deed.kind == Deed.MARKED:
-                found += self._of_marks(deed)
+                yield from (one for one in self._of_marks(deed) if not _hidden(one, by_author))
         for author, of_author in by_author.items():
             one = _Author(self._snapshot, self._user, author, self._after, self._gone_before)
-            found += one.events(of_author, touched)
-        found = [event for event in found if not _hidden(event, by_author)]
-        changes = Counter(event.change for event in found)
-        if changes and max(changes.values()) > EVENTS_PER_CHANGE_MAX:
-            raise _TooMany
-        found.sort(key=_place)
-        merged = heapq.merge(found, *streams, key=_place)
-        return (event for event in merged if _place(event) > self._place)
+            yield from one.events(of_author, touched)
 
     def _added(self, source: Source) -> Iterator[_Event]:
         """What the author published."""
@@ -151,11 +162,12 @@ class _Inbox:
                 seq = source.history.seq(ordinal)
                 yield _Event(seq, 0, EventKind.ADDED, seq, source)
 
-    def _touched(self, authors: BitMap) -> dict[int, int]:
-        """The newest change of each older post that was touched."""
-        if self._snapshot.meta().change - self._first > TOUCHED_CHANGES_MAX:
+    def _touched(self, until: int) -> dict[int, int]:
+        """The newest change, below `until`, of each older post that was touched."""
+        if until - self._first > TOUCHED_CHANGES_MAX:
             raise _TooMany
-        rows = self._snapshot.touched(self._first, authors)
+        authors = BitMap([*self._sources, *self._changed])
+        rows = self._snapshot.touched(self._first, until, authors)
         return {post: change for change, post in rows if post <= self._after}
 
     def _of_touched(self, touched: dict[int, int]) -> Iterator[_Event]:

@@ -288,12 +288,12 @@ class SqliteSnapshot:
         )
         return [ExpiryRow(*row) for row in rows]
 
-    def touched(self, change: int, authors: BitMap) -> list[tuple[int, int]]:
+    def touched(self, change: int, until: int, authors: BitMap) -> list[tuple[int, int]]:
         return list(
             self.db.execute(
                 "select max(change), post from touched"
-                " where change >= ? and author in carray(?) group by post",
-                (change, array_of(authors)),
+                " where change >= ? and change < ? and author in carray(?) group by post",
+                (change, until, array_of(authors)),
             )
         )
 
