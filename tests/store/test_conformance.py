@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 from collections.abc import Iterator
 
 import pytest
@@ -9,10 +10,14 @@ import pytest
 from farm.audience import BitMap, seal
 from farm.lifecycle import READY, REST, Part, Reason, State
 from farm.store.storage import (
+    DEEDS_KEPT_MAX,
     FOLLOW,
     MUTE,
     TAIL,
     AuthorRow,
+    Deed,
+    DeedRow,
+    ExpiryRow,
     LeaseRow,
     PartRow,
     PostRow,
@@ -170,6 +175,70 @@ def test_who_mutes_an_author(storage: Storage) -> None:
     assert storage.muted_by(6) == MEMBERS
     storage.save_muted_by(6, None)
     assert storage.muted_by(6) is None
+
+
+# What live events are read from
+
+
+def test_deeds_of_a_person_come_in_order_and_old_ones_are_forgotten(storage: Storage) -> None:
+    rows = [DeedRow(1, change, Deed.MUTED, 6) for change in range(1, DEEDS_KEPT_MAX + 21)]
+    for row in rows:
+        storage.add_deed(row)
+    storage.add_deed(DeedRow(2, 1_000, Deed.MARKED, 0, 3, 9, None))
+    assert storage.deeds(1, 0) == rows[20:]
+    assert storage.deeds(1, rows[-2].change) == rows[-2:]
+    assert storage.deeds(2, 0) == [DeedRow(2, 1_000, Deed.MARKED, 0, 3, 9, None)]
+    assert storage.deeds(3, 0) == []
+
+
+def test_the_newest_touch_of_each_post_of_some_authors(storage: Storage) -> None:
+    storage.add_touched([(10, 1, 6), (11, 2, 6), (12, 1, 6), (13, 3, 5), (14, 1, 6)])
+    assert sorted(storage.touched(11, 14, BitMap([6]))) == [(11, 2), (12, 1)]
+    assert sorted(storage.touched(0, 99, BitMap([5, 6]))) == [(11, 2), (13, 3), (14, 1)]
+    assert storage.touched(0, 99, BitMap()) == []
+
+
+def test_expiries_from_a_change_on_with_what_was_gone_before(storage: Storage) -> None:
+    rows = [ExpiryRow(change, change // 2, seal(BitMap([6]))) for change in (10, 20, 30)]
+    for row in rows:
+        storage.add_expiry(row)
+    assert storage.expiries(5) == rows
+    assert storage.expiries(20) == rows  # the newest before it is the first of them
+    assert storage.expiries(21) == rows[1:]
+    assert storage.expiries(99) == rows[2:]
+
+
+def test_what_only_older_cursors_needed_goes(storage: Storage) -> None:
+    block = array.array("Q", range(1, 33)).tobytes(), array.array("Q", range(33, 65)).tobytes()
+    storage.add_author_blocks([(6, 1, block[0]), (6, 33, block[1]), (5, 1, block[0])])
+    authors = seal(BitMap([6]))
+    for change, horizon in ((40, 20), (70, 32), (90, 64)):
+        storage.add_expiry(ExpiryRow(change, horizon, authors))
+    storage.add_touched([(change, 1, 6) for change in (39, 75, 76)])
+    storage.drop_before(76)
+    assert [row.change for row in storage.expiries(0)] == [70, 90]
+    assert storage.author_block(6, 1) is None
+    assert storage.author_block(6, 33) == block[1]
+    assert storage.author_block(5, 1) == block[0]
+    assert storage.touched(0, 99, BitMap([6])) == [(76, 1)]
+
+
+def test_who_of_some_people_has_read_and_follows(storage: Storage) -> None:
+    storage.save_read_up_to(1, 50)
+    storage.save_read_up_to(2, 49)
+    assert list(storage.read_beyond(BitMap([1, 2, 3]), 50)) == [1]
+    storage.save_flipped(1, 6, MEMBERS)
+    storage.save_flipped(3, 6, MEMBERS)
+    assert storage.read_marks(6, BitMap([1, 2])) == [(1, MEMBERS)]
+    relations = [(1, 6, 10, 0), (2, 6, 50, 0), (3, 6, 10, 20), (4, 5, 10, 0)]
+    storage.add_relations(
+        [RelationRow(user, author, FOLLOW, since, 0, 0) for user, author, since, _ in relations]
+    )
+    storage.add_relations([RelationRow(5, 6, MUTE, 10, 0, 0)])
+    storage.close_relation(RelationRow(3, 6, FOLLOW, 10, 0, 0), 20)
+    assert list(storage.following_since(6, BitMap(range(1, 6)), 50)) == [1]
+    assert storage.followed_by(4) == [5]
+    assert storage.followed_by(3) == []
 
 
 # Relations

@@ -6,6 +6,7 @@ import random
 import subprocess
 from collections.abc import Iterator
 from functools import partial
+from importlib import resources
 from pathlib import Path
 
 import apsw
@@ -16,6 +17,7 @@ from farm.lifecycle import State
 from farm.store.core import FULL_PAUSE_S
 from farm.store.sqlite import (
     APPLICATION_ID,
+    SCHEMA,
     SCHEMA_VERSION,
     Checkpointer,
     SqliteStorage,
@@ -110,6 +112,23 @@ def test_a_database_newer_than_the_code_is_refused_and_left_alone(tmp_path: Path
     database = apsw.Connection(str(tmp_path / DATABASE))
     assert database.pragma("user_version") == SCHEMA_VERSION + 1
     database.close()
+
+
+def test_a_database_of_the_first_version_gets_what_is_missing(tmp_path: Path) -> None:
+    database = apsw.Connection(str(tmp_path / DATABASE))
+    first = resources.files("farm.store").joinpath(SCHEMA[0]).read_text("utf-8")
+    for _ in database.execute(first):
+        pass
+    database.execute("insert into meta values(1, 77, x'00', 5, 0, x'80')")
+    database.execute("insert into user values(1, 'ann')")
+    database.pragma("user_version", 1)
+    database.close()
+    storage = open_storage(tmp_path)
+    assert (storage.meta().incarnation, storage.meta().change) == (77, 5)
+    assert storage.number_of("ann") == 1
+    assert storage.deeds(1, 0) == []
+    assert storage.db.pragma("user_version") == SCHEMA_VERSION
+    storage.close()
 
 
 def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
