@@ -15,6 +15,8 @@ const ANEW_MAX = 300; // shown again after a reset; what is older comes by the b
 const SHOW_EVERY_MS = 40; // what comes within it is shown together
 const COUNTS_APART_MS = 300;
 const NEWS_MS = 5_000;
+const OLD_MS = 60_000; // so much older than the newest, one that comes in is not in its place
+const SORT_MS = 1_000;
 
 const INBOX = `query Inbox($user: ID!, $first: Int!, $after: String, $unread: Boolean!) {
   inbox(userId: $user, first: $first, after: $after, unreadOnly: $unread) {
@@ -61,6 +63,7 @@ class Inbox {
   #events = []; // heard and not shown yet
   #showTimer = 0;
   #newsTimer = 0;
+  #sortTimer = 0;
   #above = 0; // how many new ones wait above the view
 
   constructor(user) {
@@ -163,11 +166,21 @@ class Inbox {
     this.#forgetEvents();
     for (const { __typename, cursor } of events)
       if (__typename === "NotificationAdded") this.#newest = cursor;
+    const topTime = this.#rows.topTime;
     const { added, above } = this.#rows.apply(events.filter((event) => this.#belongs(event)));
     if (added.length) this.#announce(added, above);
+    if (added.some(({ createdAt }) => Date.parse(createdAt) < topTime - OLD_MS)) this.#sortSoon();
     if (this.#rows.trimmed) this.#hasOlder = true;
     this.#countSoon();
     this.#showList();
+  }
+
+  /** What was muted and is so no longer comes in as new, and yet belongs further down. */
+  #sortSoon() {
+    this.#sortTimer ||= setTimeout(() => {
+      this.#sortTimer = 0;
+      this.#session.reload();
+    }, SORT_MS);
   }
 
   /**

@@ -38,6 +38,12 @@ export class Rows {
     return this.#rows.get(this.#list.lastElementChild?.dataset.id)?.cursor ?? null;
   }
 
+  /** When the topmost was posted, or null. */
+  get topTime() {
+    const row = this.#rows.get(this.#list.firstElementChild?.dataset.id);
+    return row ? Date.parse(row.notification.createdAt) : null;
+  }
+
   get(id) {
     return this.#rows.get(id)?.notification;
   }

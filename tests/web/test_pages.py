@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
+import grpc
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from gateway.pb.notification import notification_pb2, notification_pb2_grpc
 from tests.farm_process import FarmProcess, StartFarm, wait_until
 from tests.test_acceptance import Client
 from tests.web.chromium import Looking, Scheme, chromium, violations
@@ -208,21 +210,35 @@ def test_what_is_done_elsewhere_shows_in_place(hark: FarmProcess, look: Eyes) ->
 
 def test_mutes_and_undoes_it(hark: FarmProcess, look: Eyes) -> None:
     pair = Pair(hark)
-    other = Pair(hark, person=pair.person)
-    other.post("stays")
     pair.posts(2)
+    Pair(hark, person=pair.person).post("stays")
     with look(pair.inbox) as page:
         is_live(page)
-        rows(page).first.get_by_role("button", name=f"Mute {pair.author}").click()
+        rows(page).last.get_by_role("button", name=f"Mute {pair.author}").click()
         expect(rows(page)).to_have_count(1)
         assert contents(page) == ["stays"]
         shows_what_the_server_counts(page, pair, 1)
         expect(page.locator("#notice")).to_contain_text(f"Muted {pair.author}.")
         page.get_by_role("button", name="Undo").click()
-        expect(rows(page)).to_have_count(3)
         expect(page.locator("#notice")).to_contain_text("no longer muted")
-        wait_until(lambda: contents(page) == ["post 2", "post 1", "stays"])
+        # They come back to where they were, not on top.
+        wait_until(lambda: contents(page) == ["stays", "post 2", "post 1"])
         shows_what_the_server_counts(page, pair, 3)
+
+
+def test_what_comes_back_is_put_in_its_place(hark: FarmProcess, look: Eyes) -> None:
+    pair = Pair(hark)
+    with grpc.insecure_channel(hark.grpc_address) as channel:
+        stub = notification_pb2_grpc.NotificationServiceStub(channel)
+        old = notification_pb2.Post(author_id=pair.author, content="old", created_at=1_000_000_000)
+        stub.PublishPost(old, timeout=10)
+    Pair(hark, person=pair.person).post("stays")
+    both = {"userId": pair.person, "authorId": pair.author}
+    change(hark, "mute", "changed", **both)
+    with look(pair.inbox) as page:
+        is_live(page)
+        change(hark, "unmute", "changed", **both)
+        wait_until(lambda: contents(page) == ["stays", "old"])
 
 
 def test_older_pages_and_no_jump(hark: FarmProcess, look: Eyes) -> None:
