@@ -4,6 +4,7 @@
          \\--reads--> reader (x R, read-only) <--reads--/
                      store  <-- "lease me work" --  worker (x N)
                      store  <-- "this is what came of it" --  worker
+                     store  -- "this concerns people online there" -->  gateway, web
 
 Every process owns its memory and speaks msgpack over ZeroMQ (`wire.py`, `sockets.py`). The store
 and its readers are the only ones that open the database. `supervisor.py`, beside this package,
