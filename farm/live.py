@@ -134,6 +134,7 @@ class Live:
         self._received = 0  # frames came up to this change
         self._promised = 0  # and up to this one by the next time
         self._dispatched = 0  # and were handed on up to this one
+        self._dispatching = False
         self._cursors: InboxCursors | None = None  # until the store was heard
         self._shapes = itertools.count(1)
         self._closing = False
@@ -294,10 +295,11 @@ class Live:
             # The store has started anew, or has not heard of this process for long.
             self._changed.update(self._people)
             self._say.set()
-        elif self._received < self._promised:
-            self._all_behind("a frame was lost")
-            self._received = self._promised
-        self._promised = max(self._promised, answer.told)
+        elif not self._dispatching:  # else more may wait in the socket
+            if self._received < self._promised:
+                self._all_behind("a frame was lost")
+                self._received = self._promised
+            self._promised = max(self._promised, answer.told)
         for user_id, number in zip(came, answer.numbers, strict=True):
             person = self._people.get(user_id)
             if person is not None:
@@ -330,8 +332,14 @@ class Live:
                         self._all_behind("a frame was lost")
                     self._received = max(self._received, received.change)
                     news += received.news
-            if news:
+            self._dispatching = True
+            try:
                 await self._dispatch(news)
+            except Exception as error:  # noqa: BLE001
+                # Whatever it was, who is online must not wait for ever for what comes after it.
+                log(logging.ERROR, "news could not be handed on", why=error)
+                self._all_behind("news could not be handed on")
+            self._dispatching = False
             self._dispatched = self._received
 
     def _understood(self, payload: bytes) -> Frame | None:
@@ -346,15 +354,11 @@ class Live:
         """Hands news to those whom they concern, in order. How posts look to them is asked for all
         of them at once."""
         of_posts = [one for one in news if one.concern in _KINDS]
-        try:
-            looks = [
-                look
-                for at in range(0, len(of_posts), NEWS_MAX)
-                for look in await self._store.shown(of_posts[at : at + NEWS_MAX])
-            ]
-        except HarkError as error:
-            self._all_behind(error.message)
-            return
+        looks = [
+            look
+            for at in range(0, len(of_posts), NEWS_MAX)
+            for look in await self._store.shown(of_posts[at : at + NEWS_MAX])
+        ]
         of_post = iter(looks)
         for one in news:
             if one.concern == Concern.NAMED:
