@@ -197,6 +197,46 @@ def test_an_import_says_where_the_store_took_no_more(farm: StartFarm) -> None:
     ]
 
 
+def test_a_hundred_thousand_follows_of_one_person(graph: Any, new_id: NewId) -> None:
+    """Fault row 14: too many for one message; in ten, they end where the most one may follow is."""
+    ana, author = new_id(), new_id()
+    edges = [(ana, f"{author}-{n}") for n in range(100_000)]
+    with pytest.raises(grpc.RpcError) as refusal:
+        graph.ImportFollows(iter([message(*edges)]))
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "edges: are 100,000 in message 1; " in str(refusal.value.details())
+    asked = hark_pb2.ListFollowingRequest(user_id=ana, page_size=1)
+    assert graph.ListFollowing(asked).total == 0
+    answer = graph.ImportFollows(message(*edges[n : n + 10_000]) for n in range(0, 100_000, 10_000))
+    assert (answer.added, answer.already_there, answer.rejected) == (10_000, 0, 90_000)
+    assert len(answer.rejections) == 20
+    assert answer.rejections[0].startswith("edge 10001: ")
+    assert graph.ListFollowing(asked).total == 10_000
+    with pytest.raises(grpc.RpcError) as refusal:
+        graph.Follow(Edge(follower_id=ana, author_id=author))
+    assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_oneself_and_strangers(graph: Any, channel: grpc.Channel, new_id: NewId) -> None:
+    """Fault row 14: nobody follows themselves, and asking of strangers makes nobody known."""
+    ana, ben = new_id(), new_id()
+    publisher: Any = hark_pb2_grpc.PublisherServiceStub(channel)
+    assert graph.ImportFollows(iter([message((ana, ana))])).rejected == 1
+    assert not graph.Unfollow(hark_pb2.UnfollowRequest(follower_id=ana, author_id=ben)).changed
+    assert not graph.Unmute(hark_pb2.UnmuteRequest(user_id=ana, author_id=ben)).changed
+    for call, request, code in (
+        (graph.Follow, Edge(follower_id=ana, author_id=ana), "INVALID_ARGUMENT"),
+        (graph.Mute, hark_pb2.MuteRequest(user_id=ana, author_id=ben), "NOT_FOUND"),
+        (publisher.PreviewPost, hark_pb2.PreviewPostRequest(author_id=ana), "NOT_FOUND"),
+        (publisher.PreviewPost, hark_pb2.PreviewPostRequest(author_id=ben), "NOT_FOUND"),
+    ):
+        with pytest.raises(grpc.RpcError) as refusal:
+            call(request)
+        assert refusal.value.code().name == code
+    assert graph.ListFollowers(hark_pb2.ListFollowersRequest(author_id=ben)).total == 0
+    assert graph.ListFollowing(hark_pb2.ListFollowingRequest(user_id=ana)).total == 0
+
+
 def test_an_import_without_edges_is_nothing(graph: Any) -> None:
     assert graph.ImportFollows(iter([])) == hark_pb2.ImportFollowsResponse()
     assert graph.ImportFollows(iter([message()])) == hark_pb2.ImportFollowsResponse()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 import pytest
 
 from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
-from tests.farm_process import wait_until
+from tests.farm_process import FarmProcess, wait_until
 from tests.gateway.conftest import NewId
+from tests.web.web_process import data
 
 pytestmark = pytest.mark.process
 Page = hark_pb2.ListNotificationsRequest
@@ -88,6 +91,90 @@ def test_a_cursor_is_good_for_its_own_inbox_only(inbox: Any, reader: str) -> Non
     with pytest.raises(grpc.RpcError) as refusal:
         inbox.ListNotifications(Page(user_id="user1", after=cursor))
     assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_paging_through_all_while_ten_thousand_arrive(
+    inbox: Any, channel: grpc.Channel, new_id: NewId
+) -> None:
+    """Fault row 87: every notification there was at the first page is shown once, in order."""
+    graph: Any = hark_pb2_grpc.SocialGraphServiceStub(channel)
+    publisher: Any = hark_pb2_grpc.PublisherServiceStub(channel)
+    user, author = new_id(), new_id()
+    graph.Follow(hark_pb2.FollowRequest(follower_id=user, author_id=author))
+
+    def arrive(first: int, count: int) -> None:
+        numbers = range(first, first + count)
+        posts = [hark_pb2.PublishPostRequest(author_id=author, content=f"{n}") for n in numbers]
+        publisher.PublishPosts(hark_pb2.PublishPostsRequest(posts=posts))
+
+    def page_through() -> tuple[list[int], bool]:
+        """The numbers shown, and whether any arrived meanwhile."""
+        page = first = inbox.ListNotifications(Page(user_id=user, page_size=100))
+        shown = texts(page)
+        while page.next_cursor:
+            after = Page(user_id=user, page_size=100, after=page.next_cursor)
+            page = inbox.ListNotifications(after)
+            shown += texts(page)
+        return [int(text) for text in shown], page.unread > first.unread
+
+    arrive(0, 500)
+    grew = 0
+    with ThreadPoolExecutor(1) as pool:
+        arriving = [pool.submit(arrive, n, 500) for n in range(500, 10_500, 500)]
+        while not all(one.done() for one in arriving):
+            numbers, some_arrived = page_through()
+            assert numbers == list(range(numbers[0], -1, -1))
+            grew += some_arrived
+    assert grew, "nothing arrived between two pages"
+    assert page_through() == (list(range(10_499, -1, -1)), False)
+    for one in arriving:
+        one.result()
+
+
+def texts(page: hark_pb2.ListNotificationsResponse) -> list[str]:
+    return [one.content.rpartition(": ")[2] for one in page.notifications]
+
+
+def test_a_cursor_bent_anywhere_is_refused(inbox: Any, reader: str) -> None:
+    """Fault row 87: nobody makes a cursor out of another one."""
+    cursor = inbox.ListNotifications(Page(user_id=reader, page_size=1)).next_cursor
+    bent = [f"{cursor[:n]}{'B' if cursor[n] == 'A' else 'A'}{cursor[n + 1 :]}" for n in range(45)]
+    for after in (*bent, cursor[1:], cursor[:-1], f"{cursor}A", f"{cursor}{cursor}"):
+        with pytest.raises(grpc.RpcError) as refusal:
+            inbox.ListNotifications(Page(user_id=reader, after=after))
+        assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT, after
+
+
+def test_what_was_answered_is_seen(
+    inbox: Any, channel: grpc.Channel, hark: FarmProcess, new_id: NewId
+) -> None:
+    """Fault row 88: by the next question, on either protocol, and so within a second."""
+    graph: Any = hark_pb2_grpc.SocialGraphServiceStub(channel)
+    publisher: Any = hark_pb2_grpc.PublisherServiceStub(channel)
+    user, author = new_id(), new_id()
+    graph.Follow(hark_pb2.FollowRequest(follower_id=user, author_id=author))
+    look = "query($user: ID!) { inbox(userId: $user, first: 1) { edges { node { id read } } } }"
+    mark = """mutation($user: ID!, $ids: [ID!]!) {
+      markUnread(userId: $user, notificationIds: $ids) { unreadCount } }"""
+
+    def seen() -> tuple[Any, Any]:
+        began_s = time.monotonic()
+        (one,) = inbox.ListNotifications(Page(user_id=user, page_size=1)).notifications
+        (edge,) = data(hark.http_address, look, user=user)["inbox"]["edges"]
+        assert time.monotonic() - began_s < 1
+        return (one.id, one.read), (edge["node"]["id"], edge["node"]["read"])
+
+    before = ""
+    for _ in range(15):
+        publisher.PublishPost(hark_pb2.PublishPostRequest(author_id=author, content="Hello"))
+        first, second = seen()
+        assert first == second
+        assert first[0] != before
+        before = first[0]
+        inbox.MarkRead(Mark(user_id=user, notification_ids=[before]))
+        assert seen() == ((before, True), (before, True))
+        data(hark.http_address, mark, user=user, ids=[before])
+        assert seen() == ((before, False), (before, False))
 
 
 # Marking

@@ -80,10 +80,10 @@ VARIABLES = st.fixed_dictionaries(
         ("POST", "", AS_JSON, JSON | {"origin": "null"}, 403),
     ],
 )
-def test_row_85_a_change_sent_by_another_way(
+def test_a_change_sent_by_another_way(
     hark: FarmProcess, method: str, path: str, body: bytes | None, headers: Any, status: int
 ) -> None:
-    """Row 85: what a page of another site can send by itself is refused, and has no effect."""
+    """Fault row 85: what a page of another site can send is refused, and has no effect."""
     follow = 'mutation { follow(followerId: "fan of star", authorId: "star") { changed } }'
     data(hark.http_address, follow)
     address = hark.http_address
@@ -100,8 +100,8 @@ def test_row_85_a_change_sent_by_another_way(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_row_89_wrong_variables(hark: FarmProcess, query: str, variables: dict[str, Any]) -> None:
-    """Row 89: variables of wrong types, NUL, half surrogates and SQL get a clean error, or data."""
+def test_wrong_variables(hark: FarmProcess, query: str, variables: dict[str, Any]) -> None:
+    """Fault row 89: wrong types, NUL, half surrogates and SQL get a clean error, or data."""
     answer = run(hark.http_address, query, **variables)
     codes = {error["extensions"]["code"] for error in answer.get("errors", ())}
     assert codes <= CLEAN
@@ -110,8 +110,8 @@ def test_row_89_wrong_variables(hark: FarmProcess, query: str, variables: dict[s
 
 
 @pytest.mark.parametrize("query", OPERATIONS)
-def test_row_89_half_a_surrogate_pair(hark: FarmProcess, query: str) -> None:
-    """Row 89: text that has no UTF-8 is refused wherever it stands, with all else right."""
+def test_half_a_surrogate_pair(hark: FarmProcess, query: str) -> None:
+    """Fault row 89: text that has no UTF-8 is refused wherever it stands, with all else right."""
     known = 'mutation { follow(followerId: "somebody", authorId: "another") { changed } }'
     data(hark.http_address, known)
     right: dict[str, Any] = {
@@ -130,8 +130,8 @@ def test_row_89_half_a_surrogate_pair(hark: FarmProcess, query: str) -> None:
 
 
 @pytest.mark.parametrize("size", [65_000, 1_048_576])
-def test_row_89_a_very_long_string(hark: FarmProcess, size: int) -> None:
-    """Row 89: too long for its field, then too long for a request."""
+def test_a_very_long_string(hark: FarmProcess, size: int) -> None:
+    """Fault row 89: too long for its field, then too long for a request."""
     query = "query($a: ID!) { inbox(userId: $a) { liveCursor } }"
     body = json.dumps({"query": query, "variables": {"a": "x" * size}}).encode()
     reply = ask(hark.http_address, "/graphql", method="POST", body=body, headers=JSON)
@@ -141,8 +141,8 @@ def test_row_89_a_very_long_string(hark: FarmProcess, size: int) -> None:
     assert len(reply.body) < 1_000
 
 
-def test_row_89_sql_is_text(hark: FarmProcess) -> None:
-    """Row 89: where SQL is a valid id and content, it comes back as it was sent."""
+def test_sql_is_text(hark: FarmProcess) -> None:
+    """Fault row 89: where SQL is a valid id and content, it comes back as it was sent."""
     names = {"follower": f"f{SQL}", "author": f"a{SQL}", "post": f"p{SQL}"}
     ask_all = """mutation($follower: ID!, $author: ID!, $post: ID!, $content: String!) {
       follow(followerId: $follower, authorId: $author) { changed }
