@@ -131,6 +131,7 @@ class Live:
         self._changed: set[str] = set()  # people who came or went since the store was told
         self._say = asyncio.Event()
         self._watchers = 0
+        self._known_since: int | None = None  # by the store
         self._received = 0  # frames came up to this change
         self._promised = 0  # and up to this one by the next time
         self._dispatched = 0  # and were handed on up to this one
@@ -225,9 +226,14 @@ class Live:
             found = await self._store.events(person.user_id, *watcher.place, PAGE)
             for one in found.happened:
                 before, watcher.place = watcher.place, (one.change, one.position)
-                yield _told_of(cursors, person, one, before)
+                yield _told_of(cursors, person.user_id, found.number, one, before)
             more = found.more
-            if not more:
+            if found.number and not person.number:
+                # The frame that named the person was lost, or is about to come. Until now frames
+                # went by, so what they told is read as well.
+                self._number(person, found.number)
+                more = True
+            elif not more:
                 watcher.place = max(watcher.place, (found.change, END))
         if not watcher.behind and not more:
             watcher.overflowed_s = None
@@ -286,15 +292,15 @@ class Live:
                 self._heard(answer, came)
 
     def _heard(self, answer: Online, came: list[str]) -> None:
-        first = self._cursors is None
         self._cursors = InboxCursors(answer.incarnation, answer.secret)
-        if answer.unknown:
-            self._received = max(self._received, answer.told)
-            self._promised = self._received
-        if answer.unknown and not first:
-            # The store has started anew, or has not heard of this process for long.
-            self._changed.update(self._people)
-            self._say.set()
+        if answer.since != self._known_since:
+            # The store has started anew, or has not heard of this process for long: of those here
+            # it knows the ones it was just told of.
+            self._known_since = answer.since
+            self._received = self._promised = max(self._received, answer.told)
+            self._changed.update(self._people.keys() - set(came))
+            if self._changed:
+                self._say.set()
         elif not self._dispatching:  # else more may wait in the socket
             if self._received < self._promised:
                 self._all_behind("a frame was lost")
@@ -309,10 +315,16 @@ class Live:
         if person.registered.is_set():
             for watcher in person.watchers:
                 watcher.fall_behind()
-        person.number, person.since = number, change
+        person.since = change
         if number:
-            self._by_number[number] = person
+            self._number(person, number)
         person.registered.set()
+
+    def _number(self, person: _Person, number: int) -> None:
+        """From now on frames have this person, if the person is here still."""
+        person.number = number
+        if self._people.get(person.user_id) is person:
+            self._by_number[number] = person
 
     def _all_behind(self, why: str) -> None:
         log(logging.INFO, "everybody who is online reads what may be missing", why=why)
@@ -391,8 +403,7 @@ class Live:
         """Somebody of whom nobody knew anything until now."""
         person = self._people.get(user_id)
         if person is not None:
-            person.number = number
-            self._by_number[number] = person
+            self._number(person, number)
             for watcher in person.watchers:
                 watcher.fall_behind()
 
@@ -408,15 +419,17 @@ def _event_of(cursors: InboxCursors, person: _Person, item: _Item) -> Event:
     return Event(item.kind, cursor, mine, shape=item.shape)
 
 
-def _told_of(cursors: InboxCursors, person: _Person, one: Happened, before: Place) -> Event:
+def _told_of(
+    cursors: InboxCursors, user_id: str, number: int, one: Happened, before: Place
+) -> Event:
     """An event that was read."""
-    cursor = cursors.sign(person.user_id, one.change, one.position)
+    cursor = cursors.sign(user_id, one.change, one.position)
     match one.kind:
         case EventKind.GAP:
-            gap_from = cursors.sign(person.user_id, *before)
+            gap_from = cursors.sign(user_id, *before)
             return Event(EventKind.GAP, cursor, from_cursor=gap_from, to_cursor=cursor)
         case EventKind.REMOVED:
-            name = f"{one.post:x}.{person.number:x}"
+            name = f"{one.post:x}.{number:x}"
             return Event(EventKind.REMOVED, cursor, id=name, reason=one.reason)
         case kind:
             return Event(EventKind(kind), cursor, one.notification, reason=one.reason)

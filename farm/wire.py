@@ -243,7 +243,9 @@ class Frame(NamedTuple):
 class Online(NamedTuple):
     """What a process hears that said who is online."""
 
-    unknown: bool  # the store knew nothing of this process, so of nobody who was online there
+    # Since when the store knows this process; where it is another than before, the store knew
+    # nothing of those who were online there. Said each time, for an answer may be lost.
+    since: int
     told: int  # frames have told of everything up to this change
     change: int  # the newest
     numbers: list[int]  # of those who came, in order; 0 of unknown people

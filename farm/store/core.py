@@ -403,7 +403,7 @@ class Core:
 
     def _online(self, session: str, place: str, came: list[str], went: list[str]) -> Online:
         now_s = self._clock.monotonic_s()
-        unknown, told = self._presence.heard(session, place, self._changes.newest, now_s)
+        since, told = self._presence.heard(session, place, self._changes.newest, now_s)
         numbers = self._storage.numbers_of([*came, *went])
         self._presence.go(session, numbers, went)
         self._presence.come(session, numbers, came)
@@ -411,7 +411,7 @@ class Core:
             if user_id in numbers:
                 self._graph.came_online(numbers[user_id])
         return Online(
-            unknown, told, self._changes.newest, [numbers.get(user_id, 0) for user_id in came],
+            since, told, self._changes.newest, [numbers.get(user_id, 0) for user_id in came],
             self._meta.incarnation, self._meta.secret,
         )  # fmt: skip
 

@@ -26,6 +26,7 @@ class Session:
     """The people who are online at one process."""
 
     place: str  # where the process takes frames
+    since: int  # no other session of this process, in whatever life of the store, has the same
     until_s: float
     told: int  # frames have told of everything up to this change
     numbers: BitMap = field(default_factory=BitMap)
@@ -44,15 +45,14 @@ class Presence:
 
     # Coming and going
 
-    def heard(self, session: str, place: str, change: int, now_s: float) -> tuple[bool, int]:
-        """A process says that it is there: whether it was unknown, and up to which change frames
+    def heard(self, session: str, place: str, change: int, now_s: float) -> tuple[int, int]:
+        """A process says that it is there: since when it is known, and up to which change frames
         have told it."""
-        known = self._sessions.get(session)
-        if known is None:
-            self._sessions[session] = Session(place, now_s + SESSION_HOLDS_S, change)
-            return True, change
-        known.until_s = now_s + SESSION_HOLDS_S
-        return False, known.told
+        here = self._sessions.get(session)
+        if here is None:
+            here = self._sessions[session] = Session(place, round(now_s * 1e6), 0.0, change)
+        here.until_s = now_s + SESSION_HOLDS_S
+        return here.since, here.told
 
     def come(self, session: str, numbers: Mapping[str, int], user_ids: Iterable[str]) -> None:
         """These people are online there from now on; `numbers` has those that are known."""
@@ -129,6 +129,8 @@ class Presence:
         frames: list[tuple[str, Frame]] = []
         if not self._news:
             return frames
+        # Stable, so that what one change did stays as it was told.
+        self._news.sort(key=lambda one: one[0].change)
         for name, here in self._sessions.items():
             mine = [
                 news._replace(users=seal(users))
