@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +13,8 @@ from farm.lifecycle import State
 from farm.store.core import DAY_US
 from farm.store.events import events_after
 from farm.wire import EventKind, Grant, Happened, Notification, Op
-from tests.store.harness import Store, members, open_sqlite, outcome
+from tests.store.conftest import MakeStore
+from tests.store.harness import Store, members, outcome
 
 AUTHORS = ("bob", "cat", "dan")
 DAY_S = DAY_US / 1e6
@@ -168,8 +167,8 @@ class World:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store(partial(open_sqlite, tmp_path), max_attempts=3)
+def store(make_store: MakeStore) -> Store:
+    store = make_store(max_attempts=3)
     for author in AUTHORS:
         store.followers(author, 5)
         store.follow("ann", author)
