@@ -103,7 +103,7 @@ class _Inbox:
         self._place = (change, position)
         self._after = change  # posts up to it have been told of
         self._first = change if position < END else change + 1  # that may have anything to tell
-        self._sources = {source.author.number: source for source in sources_of(snapshot, user)}
+        self._sources = {source.number: source for source in sources_of(snapshot, user)}
         self._changed: dict[int, Source] = {}  # shown or hidden meanwhile, with all their posts
         steps = snapshot.expiries(self._first)
         self._gone_before = steps[0].horizon if steps and steps[0].change < self._first else 0
@@ -121,7 +121,7 @@ class _Inbox:
         streams = [
             self._added(source)
             for author, source in self._sources.items()
-            if source.author.last_seq > self._after and author not in by_author
+            if source.last_seq > self._after and author not in by_author
         ]
         added = list(islice(heapq.merge(*streams, key=_place), count))
         # Other events are only looked for as far as these reach. What a mute hid may have been
@@ -157,7 +157,7 @@ class _Inbox:
     def _added(self, source: Source) -> Iterator[_Event]:
         """What the author published."""
         first = max(source.base, source.history.before(self._after + 1)) + 1
-        for ordinal in range(first, source.author.last_ordinal + 1):
+        for ordinal in range(first, source.last_ordinal + 1):
             if source.shows(ordinal):
                 seq = source.history.seq(ordinal)
                 yield _Event(seq, 0, EventKind.ADDED, seq, source)
@@ -207,7 +207,7 @@ class _Inbox:
             if post is not None and source is not None and source.shows(post.ordinal):
                 marked[seq] = source
         for source in self._sources.values():
-            if deed.low < deed.high and source.author.last_seq > deed.low:
+            if deed.low < deed.high and source.last_seq > deed.low:
                 for ordinal in _between(source, deed.low, min(deed.high, self._after)):
                     marked[source.history.seq(ordinal)] = source
                     if len(marked) > EVENTS_PER_CHANGE_MAX:
@@ -267,7 +267,7 @@ class _Author:
         return ordinal in source.retracted and source.history.known_seq(ordinal) == seq
 
     def _added(self, source: Source, after: int) -> Iterator[_Event]:
-        for ordinal in _between(source, after, source.author.last_seq):
+        for ordinal in _between(source, after, source.last_seq):
             seq = source.history.seq(ordinal)
             if not any(m.since < seq and (not m.until or m.until > seq) for m in self._mutes):
                 yield _Event(seq, 0, EventKind.ADDED, seq, source)
@@ -295,7 +295,7 @@ def _between(source: Source, low: int, high: int) -> Iterator[int]:
 def _gone(source: Source, low: int) -> Iterator[tuple[int, int]]:
     """(ordinal, seq) of the author's posts above a seq that are no longer kept, the newest first;
     as far back as it is known."""
-    for ordinal in range(source.author.expired, 0, -1):
+    for ordinal in range(source.expired, 0, -1):
         seq = source.history.known_seq(ordinal)
         if seq <= low:
             return
@@ -314,7 +314,7 @@ def _hidden(event: _Event, deeds: dict[int, list[DeedRow]]) -> bool:
     """Whether it was updated while the author was muted; that it was added afterwards says all."""
     return event.kind == EventKind.UPDATED and any(
         deed.kind == Deed.UNMUTED and deed.change > event.change
-        for deed in deeds.get(event.source.author.number, ())
+        for deed in deeds.get(event.source.number, ())
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from farm.audience import BitMap, count_between, unseal
-from farm.store.history import History, Listed, among_newest
+from farm.store.history import History, among_newest
 from farm.store.storage import NO_SEQ, Followed, Snapshot
 
 _NONE = BitMap()  # nearly all sources have no exceptions, and share this
@@ -36,10 +36,6 @@ class Source:
     retracted: BitMap = _NONE
     flipped: BitMap = _NONE
     _history: History | None = None
-
-    @property
-    def author(self) -> Listed:
-        return self
 
     @property
     def history(self) -> History:
