@@ -8,6 +8,7 @@ text) is refused, and so is a GET that would change something.
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import parse_qs
 
@@ -147,7 +148,8 @@ def question_in(asked: Any) -> Question:
             _invalid(f"{name}: must be a JSON object")
     if operation is not None and not isinstance(operation, str):
         _invalid("operationName: must be text")
-    return Question(query, asked.get("variables"), operation or None)
+    # Thousands may hold on to the same query.
+    return Question(sys.intern(query), asked.get("variables"), operation or None)
 
 
 def json_in(what: str, text: bytes) -> Any:

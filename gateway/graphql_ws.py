@@ -23,7 +23,6 @@ from gateway.running import Failed, Running
 from gateway.websocket import GOING_AWAY, WebSocket, accept
 
 PROTOCOL = "graphql-transport-ws"
-INIT_WITHIN_S = 10.0
 OPERATIONS_MAX = 100  # at a time, over one socket
 ID_CHARACTERS_MAX = 256
 
@@ -42,22 +41,23 @@ class BadMessage(Exception):
 class GraphQLSockets:
     """Every socket over which GraphQL is spoken."""
 
-    def __init__(self, running: Running, heart: Heart) -> None:
+    def __init__(self, running: Running, heart: Heart, *, init_within_s: float) -> None:
         self._running = running
         self._heart = heart
+        self._init_within_s = init_within_s
 
     async def accept(self, request: Request) -> None:
         """Makes a socket of the request. Raises `HttpRefusal` where that cannot be."""
         await accept(request, self._heart, PROTOCOL, self._begin)
 
     def _begin(self, socket: WebSocket) -> Conversation:
-        return Conversation(socket, self._running)
+        return Conversation(socket, self._running, self._init_within_s)
 
 
 class Conversation:
     """What is said over one socket."""
 
-    def __init__(self, socket: WebSocket, running: Running) -> None:
+    def __init__(self, socket: WebSocket, running: Running, init_within_s: float) -> None:
         self._socket = socket
         self._running = running
         self._greeted = False
@@ -66,7 +66,7 @@ class Conversation:
         self._answers: set[asyncio.Task[None]] = set()  # of those, what drains when we leave
         loop = asyncio.get_running_loop()
         self._late = loop.call_later(
-            INIT_WITHIN_S, socket.close, INIT_TIMED_OUT, "Connection initialisation timeout"
+            init_within_s, socket.close, INIT_TIMED_OUT, "Connection initialisation timeout"
         )
         if socket.subprotocol is None:
             loop.call_soon(socket.close, NOT_ACCEPTABLE, f"Subprotocol not acceptable: {PROTOCOL}")

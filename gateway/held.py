@@ -13,15 +13,24 @@ import itertools
 import socket
 import struct
 import termios
-from typing import Any
+from typing import Any, NamedTuple
 
 from sanic.server import HttpProtocol
 
-HEARTBEAT_S = 10.0
 SLOTS = 40  # parts of a beat: to hear thousands at once would keep everybody else waiting
 UNSENT_IN_KERNEL_BYTES_MAX = 128 * 1024
 
 _INT = struct.Struct("i")
+
+
+class Pace(NamedTuple):
+    """How long the other side may keep silent."""
+
+    heartbeat_s: float = 10.0
+    init_within_s: float = 10.0  # until it says hello, where a protocol wants that
+
+
+USUAL = Pace()
 
 
 class Connection(HttpProtocol):
@@ -35,6 +44,9 @@ class Connection(HttpProtocol):
 
     def hold(self, held: Held) -> None:
         self.held = held
+        timer: asyncio.TimerHandle | None = self._callback_check_timeouts
+        if timer is not None:
+            timer.cancel()
         if self.recv_buffer:
             held.received(bytes(self.recv_buffer))
             self.recv_buffer.clear()

@@ -81,7 +81,9 @@ class Running:
         rendering = self._renderings.of(subscribed, executor)
         began = False
         try:
-            async with aclosing(await self._source(executor)) as events:
+            source = await self._source(executor)
+            del executor  # as the subscription itself does with what it no longer needs
+            async with aclosing(source) as events:
                 async for event in events:
                     yield Payload(rendering.show(event), event.cursor)
                     began = True

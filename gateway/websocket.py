@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable
+from contextvars import Context
 from typing import Protocol as Shape
 
 from sanic import Request
@@ -67,7 +68,8 @@ async def accept(
         raise HttpRefusal(response.status_code, "INVALID_ARGUMENT", said)
     await connection.send(response.serialize())  # type: ignore[no-untyped-call]
     socket = WebSocket(connection, heart, handshake.subprotocol)
-    socket.open(begin)
+    # What begins here must not keep the request for as long as it lasts.
+    Context().run(socket.open, begin)
 
 
 class WebSocket(Held):

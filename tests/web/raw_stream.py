@@ -13,6 +13,17 @@ from tests.web.web_process import JSON
 ACCEPT = {"accept": "text/event-stream"}
 
 
+def connect(address: str, receive_buffer_bytes: int = 0) -> socket.socket:
+    """A connection; what is done with it fails after ten seconds."""
+    one = socket.socket()
+    one.settimeout(10)
+    if receive_buffer_bytes:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+    host, _, port = address.partition(":")
+    one.connect((host, int(port)))
+    return one
+
+
 class Sent(NamedTuple):
     """One event; the cursor is empty where it has none."""
 
@@ -26,10 +37,9 @@ class RawStream:
 
     def __init__(
         self, address: str, query: str, *, method: str = "POST", path: str = "/graphql",
-        headers: Mapping[str, str] | None = None, **variables: Any,
+        headers: Mapping[str, str] | None = None, receive_buffer_bytes: int = 0, **variables: Any,
     ) -> None:  # fmt: skip
-        host, _, port = address.partition(":")
-        self.socket = socket.create_connection((host, int(port)), 10)
+        self.socket = connect(address, receive_buffer_bytes)
         body = b""
         if method == "POST":
             body = json.dumps({"query": query, "variables": variables}).encode()
@@ -81,4 +91,10 @@ class RawStream:
         assert sent.name == "next"
         event = sent.body["data"]["inboxEvents"]
         assert sent.id == event["cursor"]
+        return event
+
+    def added(self) -> Any:
+        """The next event of a post that is new."""
+        while (event := self.event())["__typename"] != "NotificationAdded":
+            pass
         return event

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
@@ -12,10 +11,10 @@ from typing import Any, NamedTuple, Self
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
+from tests.web.raw_stream import connect
 from tests.web.web_process import Reply
 
 PROTOCOL = "graphql-transport-ws"
-DEADLINE_S = 10.0
 
 
 class Closed(NamedTuple):
@@ -37,12 +36,7 @@ class RawWebSocket:
         headers: Mapping[str, str] | None = None,
         receive_buffer_bytes: int = 0,
     ) -> None:
-        host, _, port = address.partition(":")
-        self.socket = socket.socket()
-        if receive_buffer_bytes:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-        self.socket.settimeout(DEADLINE_S)
-        self.socket.connect((host, int(port)))
+        self.socket = connect(address, receive_buffer_bytes)
         asked = {
             "host": address,
             "connection": "Upgrade",
@@ -105,6 +99,16 @@ class RawWebSocket:
     def hear(self) -> Any:
         """The next message."""
         return json.loads(bytes(self.next(Opcode.TEXT).data))
+
+    def added(self) -> Any:
+        """The next event of a post that is new."""
+        while (event := self.event())["__typename"] != "NotificationAdded":
+            pass
+        return event
+
+    def event(self) -> Any:
+        """The next event of an inbox."""
+        return self.hear()["payload"]["data"]["inboxEvents"]
 
     def closed(self) -> Closed:
         """How it is closed; what comes before that is dropped."""

@@ -40,15 +40,14 @@ def test_subscribe_hear_and_complete(hark: FarmProcess, path: str) -> None:
         assert (live["id"], live["type"]) == ("1", "next")
         assert live["payload"]["data"]["inboxEvents"]["__typename"] == "InboxLive"
         data(hark.http_address, PUBLISH, a=author, c="one")
-        added = ws.hear()["payload"]["data"]["inboxEvents"]
+        added = ws.added()
         assert added["notification"]["content"] == f"New post from {author}: one"
         ws.say(id="1", type="complete")
         data(hark.http_address, PUBLISH, a=author, c="two")
         # The id is free again; what was completed says no more, not even that it is.
         ws.subscribe("1", EVENTS, user=user, since=added["cursor"])
-        assert ws.hear()["payload"]["data"]["inboxEvents"]["__typename"] == "InboxLive"
-        again = ws.hear()["payload"]["data"]["inboxEvents"]
-        assert again["notification"]["content"] == f"New post from {author}: two"
+        assert ws.event()["__typename"] == "InboxLive"
+        assert ws.added()["notification"]["content"] == f"New post from {author}: two"
 
 
 def test_questions_and_changes(hark: FarmProcess, ws: RawWebSocket) -> None:

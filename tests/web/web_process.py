@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from farm.config import Child, Settings
+from gateway.held import Pace
 from tests.farm_process import ROOT, wait_until
 
 JSON = {"content-type": "application/json"}
@@ -74,7 +75,7 @@ def data(address: str, query: str, path: str = "/graphql", **variables: Any) -> 
 
 
 class WebProcess:
-    """`python -m gateway.web` as the supervisor starts it, or with a heart in a hurry."""
+    """`python -m gateway.web` as the supervisor starts it, or in a hurry."""
 
     def __init__(
         self,
@@ -82,7 +83,7 @@ class WebProcess:
         *,
         number: int = 1,
         port: int = 0,
-        heartbeat_s: float | None = None,
+        pace: Pace | None = None,
         **settings: Any,
     ) -> None:
         self._port = _Port(port)
@@ -98,10 +99,10 @@ class WebProcess:
             settings=Settings(http_port=self._port.number, log_format="text", **settings),
         )
         self.log_path = directory / f"web-{number}.log"
-        hurried = f"from gateway.web import main; main(heartbeat_s={heartbeat_s})"
+        hurried = f"from gateway.web import Pace, main; main({pace})"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *(("-c", hurried) if heartbeat_s else ("-m", "gateway.web"))],
+                [sys.executable, *(("-c", hurried) if pace else ("-m", "gateway.web"))],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=log,
