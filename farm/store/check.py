@@ -17,6 +17,7 @@ from farm.lifecycle import Part, Reason, State
 from farm.store import totals
 from farm.store.check_batches import BatchCheck
 from farm.store.check_graph import GraphCheck
+from farm.store.check_inboxes import InboxCheck
 from farm.store.findings import Breach, Facts, Findings
 from farm.store.records import Records
 from farm.store.totals import Totals
@@ -53,6 +54,7 @@ class Check:
         yield from graph.breaches()
         batches = BatchCheck(self._records, facts, self._findings, self._advance)
         yield from batches.breaches()
+        yield from InboxCheck(self._records, facts, self._findings, self._advance).breaches()
         self._check_totals(facts, batches.tally)
         yield from self._findings.take()
         self.counts = Counter(

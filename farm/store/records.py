@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from farm.store.storage import AuthorRow, LeaseRow, Meta, PartRow, SegmentRow
+from farm.store.storage import AuthorRow, DeedRow, ExpiryRow, LeaseRow, Meta, PartRow, SegmentRow
 
 Row = TypeVar("Row")
 
@@ -64,6 +64,21 @@ class Records(Protocol):
         """(author, kind, user, since, until, base), by kind, user and since."""
 
     def author_segments(self) -> Iterator[tuple[int, SegmentRow]]: ...
+
+    def retracted_posts(self) -> Iterator[tuple[int, int]]:
+        """(author, ordinal), by ordinal."""
+
+    def retracted_of(self) -> Iterator[tuple[int, bytes]]: ...
+
+    # What people read, and what live events are read from.
+
+    def read_up_to(self) -> Iterator[tuple[int, int]]: ...
+    def read_marks(self) -> Iterator[tuple[int, int, bytes]]: ...
+    def deeds(self) -> Iterator[DeedRow]: ...
+    def expiries(self) -> Iterator[ExpiryRow]:
+        """By change, as the next."""
+
+    def touched(self) -> Iterator[tuple[int, int, int]]: ...
 
     # By post, ascending.
 

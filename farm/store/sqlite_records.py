@@ -12,10 +12,10 @@ from farm.errors import Corrupt, StartError
 from farm.store.records import Damage, PostHead
 from farm.store.sqlite import SCHEMA_VERSION
 from farm.store.sqlite_snapshot import DATABASE, SqliteSnapshot
-from farm.store.storage import AuthorRow, LeaseRow, Meta, PartRow, SegmentRow
+from farm.store.storage import AuthorRow, DeedRow, ExpiryRow, LeaseRow, Meta, PartRow, SegmentRow
 
 _SEGMENT = "id, author, lower, since, until, size from segment"
-_COUNTED = ("author", "relation", "segment", "post", "post", "batch")
+_COUNTED = ("author", "relation", "segment", "post", "post", "batch", "touched")
 
 
 class SqliteRecords:
@@ -115,6 +115,30 @@ class SqliteRecords:
     def author_segments(self) -> Iterator[tuple[int, SegmentRow]]:
         rows = self._rows(f"select {_SEGMENT} order by author, lower, since")
         return ((row[1], SegmentRow(*row)) for row in rows)
+
+    def retracted_posts(self) -> Iterator[tuple[int, int]]:
+        return self._rows(
+            "select author, ordinal from post where retracted <> 0 and author <> 0"
+            " order by author, ordinal"
+        )
+
+    def retracted_of(self) -> Iterator[tuple[int, bytes]]:
+        return self._rows("select author, ordinals from retracted_of order by author")
+
+    def read_up_to(self) -> Iterator[tuple[int, int]]:
+        return self._rows("select user, change from read_up_to")
+
+    def read_marks(self) -> Iterator[tuple[int, int, bytes]]:
+        return self._rows("select user, author, flipped from read_mark")
+
+    def deeds(self) -> Iterator[DeedRow]:
+        return (DeedRow(*row) for row in self._rows("select * from deed"))
+
+    def expiries(self) -> Iterator[ExpiryRow]:
+        return (ExpiryRow(*row) for row in self._rows("select * from expiry order by change"))
+
+    def touched(self) -> Iterator[tuple[int, int, int]]:
+        return self._rows("select change, post, author from touched order by change")
 
     def posts(self) -> Iterator[PostHead]:
         rows = self._rows(

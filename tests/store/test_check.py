@@ -23,6 +23,7 @@ from farm.store.check import Check
 from farm.store.findings import Breach
 from farm.store.sqlite_records import SqliteRecords
 from farm.store.sqlite_snapshot import DATABASE
+from farm.wire import Op
 from tests.store.harness import Store, members, open_sqlite, outcome
 
 FOLLOWERS = 9_000  # two segments and, with who comes later, a tail
@@ -49,6 +50,11 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store.publish(f"busy{number}", "busy")
     store.follow("f7", "star")
     store.publish("nobody", "stranger", must_be_known=False)
+    store.call(Op.RETRACT, "busy7")
+    inbox = store.reading.inbox("ann", 50, "", False).notifications
+    store.call(Op.MARK_UP_TO, "ann", inbox[30].cursor)
+    store.call(Op.MARK, "ann", [inbox[3].id, inbox[40].id], True)
+    store.call(Op.MARK, "ann", [inbox[42].id], False)
     _work(store)
     store.close()
     return directory
@@ -91,7 +97,7 @@ def test_a_sound_store_has_no_breach_and_something_of_everything(sound: Path) ->
         states = {state for (state,) in records._rows("select distinct state from batch")}
         leases = {bool(lease.session) for lease in records.leases()}
         assert 0 < sum(advanced) <= records.count()
-    assert states == {State.QUEUED, State.RETRYING, State.DELIVERED, State.DEAD, State.SUPPRESSED}
+    assert states == {*State}
     assert leases == {True, False}
     assert check.counts["follows"] == FOLLOWERS + 1 + 3
     assert check.counts["posts"] == POSTS + 5
@@ -166,6 +172,18 @@ DAMAGE = {
     "mutes": ("update muted_by set members = flip(members)", "muted_by author=.*: the checksum"),
     "mute more": ("update muted_by set members = more(members, 3)", "differs from the open mutes"),
     "mutes gone": ("delete from muted_by", "muted_by author=.*: is missing, though mutes are op"),
+    "not hidden": ("update post set retracted = 0 where id = 'busy7'", "retracted_of .*too many 1"),
+    "hidden": ("delete from retracted_of", "retracted_of author=.*: does not hide .* missing 1"),
+    "hidden flip": ("update retracted_of set ordinals = flip(ordinals)", "retracted_of .*checksum"),
+    # What people read, and live events
+    "mark flip": ("update read_mark set flipped = flip(flipped)", "read_mark user=.*: the checks"),
+    "mark": ("update read_mark set author = 99999", "read_mark user=.*: is of nobody"),
+    "read up to": ("update read_up_to set change = 1000000", "read_up_to user=.*: is of nobody"),
+    "deed": ("update deed set user = 99999 where kind = 4", "deed user=99999 .*: is of nobody"),
+    "deed kind": ("update deed set kind = 9 where kind = 1", "deed user=.*: is none that there is"),
+    "deed seqs": ("update deed set seqs = x'01' where kind = 4", "deed user=.*: does not name"),
+    "expiry": ("insert into expiry values(9, 9, x'00')", "expiry change=9: does not go on from"),
+    "touched": ("update touched set post = change + 1", "touched change=.*: is of no post before"),
     # Relations
     "empty interval": ("update relation set until = since where until > 0", "is no interval"),
     "late interval": ("update relation set until = 1000000 where until > 0", "is no interval"),
