@@ -75,11 +75,12 @@ class Looking:
         self._context.close()
 
 
-def violations(page: Page) -> list[str]:
-    """What axe-core finds, as lines that say where."""
+def violations(page: Page, *rules: str) -> list[str]:
+    """What axe-core finds, by all of its rules or by these, as lines that say where."""
     needs(AXE.exists(), "needs Node and npm, then once more `make test`, which installs axe-core")
     page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run({resultTypes: ['violations', 'incomplete']})")
+    asked = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
+    found = page.evaluate("(asked) => axe.run(asked)", asked)
     return [
         f"{rule['id']} {node['target']}: {node['failureSummary']}"
         for rule in found["violations"]
