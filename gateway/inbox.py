@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from farm import wire
@@ -91,15 +92,19 @@ class InboxService:
     ) -> AsyncGenerator[Watched]:
         """What happens in an inbox, and after each silence that there was nothing."""
         user_id = check_id("user_id", request.user_id)
-        async with self._live.watch(user_id, request.since) as events:
+        async with (
+            self._live.watch(user_id, request.since) as events,
+            # Closed before what it asks is closed, or that would be closed while it is asked.
+            contextlib.aclosing(_or_silence(events, self._heartbeat_s)) as coming,
+        ):
             cursor = request.since
-            async for event in _or_silence(events, self._heartbeat_s):
+            async for event in coming:
                 if event is None:
                     now = timestamp(self._clock.wall_us())
                     yield Watched(heartbeat=now, cursor=cursor)
                 else:
                     cursor = event.cursor
-                    yield _watched(event)
+                    yield watched(event)
         raise ResourceExhausted(
             "more happened than was read here; load the inbox anew, and watch since its cursor"
         )
@@ -124,7 +129,7 @@ async def _or_silence(
         yield event
 
 
-def _watched(event: wire.Event) -> Watched:
+def watched(event: wire.Event) -> Watched:
     match event.kind:
         case wire.EventKind.LIVE:
             return Watched(live=hark_pb2.Live(), cursor=event.cursor)

@@ -9,14 +9,22 @@ import random
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from farm.client import StoreClient
+from farm.clock import SystemClock
+from farm.live import Live
+from farm.observe import ProcessMetrics
+from farm.sockets import Addresses, Sockets, socket_directory
+from farm.wire import Event, EventKind
+from gateway.inbox import InboxService, Watched, watched
 from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
 from tests.farm_process import ROOT, FarmProcess, StartFarm, wait_until
 from tests.gateway.conftest import NewId
@@ -170,6 +178,63 @@ def test_the_cursor_of_somebody_else_is_refused(person: Person) -> None:
     with pytest.raises(grpc.RpcError) as refusal:
         next(person.inbox.WatchNotifications(request, timeout=WITHIN_S))
     assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_silence_is_broken_by_heartbeats(hark: FarmProcess, person: Person) -> None:
+    async with inbox_service(hark, heartbeat_s=0.05) as service:
+        stream = service.watch_notifications(Watch(user_id=person.id))
+        live = await anext(stream)
+        for beat in [await anext(stream) for _ in range(3)]:
+            assert (beat.WhichOneof("event"), beat.cursor) == ("heartbeat", live.cursor)
+            assert abs(beat.heartbeat.seconds - time.time()) < 5
+        await asyncio.to_thread(person.publish, ["x"])
+        while (event := await anext(stream)).WhichOneof("event") != "added":
+            assert event.WhichOneof("event") == "heartbeat"
+        last = event.cursor
+        while (event := await anext(stream)).WhichOneof("event") != "heartbeat":
+            last = event.cursor
+        assert event.cursor == last
+        await stream.aclose()
+
+
+@contextlib.asynccontextmanager
+async def inbox_service(hark: FarmProcess, *, heartbeat_s: float) -> AsyncIterator[InboxService]:
+    """One in this process, at the store of a farm."""
+    sockets, addresses = Sockets(), Addresses(socket_directory(hark.data_dir))
+    clock, metrics = SystemClock(), ProcessMetrics()
+    store = StoreClient(
+        sockets, addresses, name="test-watch", readers=1, clock=clock, metrics=metrics
+    )
+    live = Live(sockets, addresses, store, clock, metrics, session="test-watch", place="test-1")
+    try:
+        yield InboxService(store, live, clock, heartbeat_s=heartbeat_s)
+    finally:
+        await live.close()
+        store.close()
+        sockets.close()
+
+
+EVENTS: dict[str, tuple[Event, Watched]] = {
+    "live": (Event(EventKind.LIVE, "c"), Watched(live=hark_pb2.Live(), cursor="c")),
+    "removed": (
+        Event(EventKind.REMOVED, "c", id="1f.3", reason="expired"),
+        Watched(removed=hark_pb2.Removed(id="1f.3", reason="expired"), cursor="c"),
+    ),
+    "gap": (
+        Event(EventKind.GAP, "c", from_cursor="a", to_cursor="b"),
+        Watched(gap=hark_pb2.Gap(from_cursor="a", to_cursor="b"), cursor="c"),
+    ),
+    "reset": (
+        Event(EventKind.RESET, "c", reason="too_slow"),
+        Watched(reset=hark_pb2.Reset(reason="too_slow"), cursor="c"),
+    ),
+}
+
+
+@pytest.mark.parametrize("which", EVENTS)
+def test_events_are_as_in_the_interface(which: str) -> None:
+    event, message = EVENTS[which]
+    assert watched(event) == message
 
 
 # Cuts
