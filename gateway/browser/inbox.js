@@ -7,13 +7,13 @@ import { Notices } from "./notices.js";
 import { userIdOf } from "./places.js";
 import { Rows } from "./rows.js";
 import { Session, SHOWN } from "./session.js";
+import { Unread } from "./unread.js";
 import { count, counted } from "./words.js";
 
 const PAGE = 20;
 const PAGE_MAX = 100;
 const ANEW_MAX = 300; // shown again after a reset; what is older comes by the button
 const SHOW_EVERY_MS = 40; // what comes within it is shown together
-const COUNTS_APART_MS = 300;
 const NEWS_MS = 5_000;
 const OLD_MS = 60_000; // so much older than the newest, one that comes in is not in its place
 const SORT_MS = 1_000;
@@ -27,7 +27,6 @@ const INBOX = `query Inbox($user: ID!, $first: Int!, $after: String, $unread: Bo
   }
   user(id: $user) { id }
 } ${SHOWN}`;
-const UNREAD = "query Unread($user: ID!) { user(id: $user) { unreadCount } }";
 const MARK_READ = `mutation MarkRead($user: ID!, $ids: [ID!]!) {
   done: markRead(userId: $user, notificationIds: $ids) { unreadCount }
 }`;
@@ -55,11 +54,8 @@ class Inbox {
   #known = true; // whether Hark knows the person
   #hasOlder = false;
   #newest = null; // up to here "all" are marked as read
-  #unread = null;
+  #unread;
   #loads = 0;
-  #counts = 0;
-  #countTimer = 0;
-  #countedAt = -Infinity;
   #events = []; // heard and not shown yet
   #showTimer = 0;
   #newsTimer = 0;
@@ -68,6 +64,7 @@ class Inbox {
 
   constructor(user) {
     this.#user = user;
+    this.#unread = new Unread(user);
     this.#session = new Session(user, {
       load: (signal) => this.#load(signal),
       heard: (event) => this.#hear(event),
@@ -97,7 +94,7 @@ class Inbox {
     this.#hasOlder = last.inbox.pageInfo.hasNextPage;
     this.#newest = edges[0]?.cursor ?? null;
     this.#rows.replace(edges);
-    this.#showUnread(first.inbox.unreadCount);
+    this.#unread.show(first.inbox.unreadCount);
     this.#showList();
     return first.inbox.liveCursor;
   }
@@ -164,14 +161,14 @@ class Inbox {
   #showEvents() {
     const events = this.#events;
     this.#forgetEvents();
-    for (const { __typename, cursor } of events)
-      if (__typename === "NotificationAdded") this.#newest = cursor;
+    const newest = events.findLast(({ __typename }) => __typename === "NotificationAdded");
+    this.#newest = newest?.cursor ?? this.#newest;
     const topTime = this.#rows.topTime;
     const { added, above } = this.#rows.apply(events.filter((event) => this.#belongs(event)));
     if (added.length) this.#announce(added, above);
     if (added.some(({ createdAt }) => Date.parse(createdAt) < topTime - OLD_MS)) this.#sortSoon();
     if (this.#rows.trimmed) this.#hasOlder = true;
-    this.#countSoon();
+    this.#unread.soon();
     this.#showList();
   }
 
@@ -212,15 +209,16 @@ class Inbox {
       ask(read ? MARK_UNREAD : MARK_READ, { user: this.#user, ids: [id] }),
     );
     if (!done) this.#rows.change({ id, read });
-    this.#countSoon();
+    this.#unread.soon();
   }
 
   async #markAll() {
-    if (!this.#unread || !this.#newest) return;
+    if (!this.#unread.value || !this.#newest) return;
+    const { ids } = this.#rows;
     if (!(await this.#try(ask(MARK_ALL, { user: this.#user, upTo: this.#newest })))) return;
-    this.#countSoon();
+    this.#unread.soon();
     if (this.#unreadOnly) this.#session.reload();
-    else this.#rows.changeAll({ read: true });
+    else for (const id of ids) this.#rows.change({ id, read: true });
   }
 
   async #mute({ authorId }) {
@@ -244,35 +242,7 @@ class Inbox {
     }
   }
 
-  // The count of unread ones is the server's, always: most of what it counts is not on this page.
-
-  #countSoon() {
-    if (this.#countTimer) return;
-    const left = this.#countedAt + COUNTS_APART_MS - performance.now();
-    this.#countTimer = setTimeout(() => this.#count(), Math.max(0, left));
-  }
-
-  async #count() {
-    this.#countTimer = 0;
-    this.#countedAt = performance.now();
-    const turn = ++this.#counts;
-    try {
-      const { user } = await ask(UNREAD, { user: this.#user });
-      if (turn === this.#counts) this.#showUnread(user?.unreadCount ?? 0);
-    } catch {
-      // The connection is lost, then, and the next load counts.
-    }
-  }
-
   // Showing
-
-  #showUnread(unread) {
-    this.#unread = unread;
-    byId("badge").hidden = unread === 0;
-    setText(byId("badge"), `${count(unread)} unread`);
-    document.title = `${unread ? `(${count(unread)}) ` : ""}${this.#user} – Hark`;
-    byId("mark-all").setAttribute("aria-disabled", String(unread === 0));
-  }
 
   #showFilter() {
     byId("show-all").setAttribute("aria-pressed", String(!this.#unreadOnly));
@@ -316,6 +286,7 @@ class Inbox {
 
   #showState(name, more) {
     this.#connection.show(name, more);
+    if (name === "live") this.#unread.soon();
     if (name === "refused") {
       this.#rows.replace([]);
       this.#showList();

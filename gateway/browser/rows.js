@@ -33,6 +33,10 @@ export class Rows {
     return this.#rows.size;
   }
 
+  get ids() {
+    return [...this.#rows.keys()];
+  }
+
   /** The paging cursor of the oldest here. */
   get oldestCursor() {
     return this.#rows.get(this.#list.lastElementChild?.dataset.id)?.cursor ?? null;
@@ -89,10 +93,6 @@ export class Rows {
   change(notification) {
     const row = this.#rows.get(notification.id);
     if (row) this.#fill(row, { ...row.notification, ...notification });
-  }
-
-  changeAll(change) {
-    for (const row of this.#rows.values()) this.#fill(row, { ...row.notification, ...change });
   }
 
   tick() {
