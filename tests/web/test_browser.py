@@ -17,6 +17,7 @@ import pytest
 import websockets
 
 from tests.farm_process import wait_until_async
+from tests.web.chromium import needs
 from tests.web.web_process import WebProcess, ask
 
 pytestmark = pytest.mark.process
@@ -62,9 +63,8 @@ class Tab:
 
 async def test_graphiql_runs_a_query(web: WebProcess, tmp_path: Path) -> None:
     chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs Chromium, of Debian's package chromium")
-    async with _tab(chromium, tmp_path) as tab:
+    needs(chromium, "needs Chromium; on Debian: apt-get install chromium")
+    async with _tab(str(chromium), tmp_path) as tab:
         for domain in ("Runtime", "Log", "Network", "Page"):
             await tab.call(f"{domain}.enable")
         query = quote("{ answer: __typename }")
