@@ -38,8 +38,6 @@ from farm.store.storage import (
 )
 from farm.wire import EventKind, Events, Happened
 
-TOUCHED_CHANGES_MAX = 2_000_000  # of older ones the inbox is to be loaded anew
-
 
 class _TooMany(Exception):
     """A change moved so many of the person's notifications that it is told as a whole."""
@@ -164,8 +162,6 @@ class _Inbox:
 
     def _touched(self, until: int) -> dict[int, int]:
         """The newest change, below `until`, of each older post that was touched."""
-        if until - self._first > TOUCHED_CHANGES_MAX:
-            raise _TooMany
         authors = BitMap([*self._sources, *self._changed])
         rows = self._snapshot.touched(self._first, until, authors)
         return {post: change for change, post in rows if post <= self._after}

@@ -247,8 +247,8 @@ class Snapshot(Protocol):
         """From this change on, and the newest before it; oldest first."""
 
     def touched(self, change: int, until: int, authors: BitMap) -> list[tuple[int, int]]:
-        """(the newest change, post) of posts of these authors that changes from one on and below
-        `until` concerned."""
+        """(the newest change, post) of posts up to a change, of these authors, that changes from
+        this one on and below `until` concerned."""
 
     def read_marks(self, author: int, users: BitMap) -> list[tuple[int, bytes]]:
         """(user, sealed ordinals flipped) of those of the users who have any of the author's."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,15 @@ class StoreProcess:
         told = Settings(data_dir=str(data_dir), log_format="text", **settings)
         child = Child(role="store", number=1, name="store-1", sockets=sockets, settings=told)
         self._context = zmq.Context()
-        self._process = self._start(child, data_dir)
+        self._start_it = partial(self._start, child, data_dir)
+        self._process = self._start_it()
         self._asker = self._connect(zmq.DEALER, self.addresses.store)
         self._pusher = self._connect(zmq.PUSH, self.addresses.outcomes)
 
     def _start(self, child: Child, data_dir: Path) -> subprocess.Popen[bytes]:
         metrics = data_dir / "metrics"
         metrics.mkdir(exist_ok=True)
-        with self.log_path.open("wb") as log:
+        with self.log_path.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "farm.store.writer"],
                 stdin=subprocess.PIPE,
@@ -93,6 +95,12 @@ class StoreProcess:
 
     def go_on(self) -> None:
         self._process.send_signal(signal.SIGCONT)
+
+    def start_again(self) -> None:
+        """Killed, and started on the same data."""
+        self._process.kill()
+        self._process.wait()
+        self._process = self._start_it()
 
     def close(self) -> None:
         self._asker.close()

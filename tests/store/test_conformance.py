@@ -191,11 +191,28 @@ def test_deeds_of_a_person_come_in_order_and_old_ones_are_forgotten(storage: Sto
     assert storage.deeds(3, 0) == []
 
 
-def test_the_newest_touch_of_each_post_of_some_authors(storage: Storage) -> None:
-    storage.add_touched([(10, 1, 6), (11, 2, 6), (12, 1, 6), (13, 3, 5), (14, 1, 6)])
+def test_the_newest_touch_of_each_older_post_of_some_authors(storage: Storage) -> None:
+    storage.add_touched([(10, 1, 6), (11, 2, 6), (12, 1, 6), (13, 3, 5), (14, 1, 6), (16, 15, 6)])
     assert sorted(storage.touched(11, 14, BitMap([6]))) == [(11, 2), (12, 1)]
-    assert sorted(storage.touched(0, 99, BitMap([5, 6]))) == [(11, 2), (13, 3), (14, 1)]
-    assert storage.touched(0, 99, BitMap()) == []
+    assert sorted(storage.touched(9, 99, BitMap([5, 6]))) == [(11, 2), (13, 3), (14, 1)]
+    assert storage.touched(9, 99, BitMap()) == []
+
+
+def test_touches_long_after_the_post(storage: Storage) -> None:
+    """Wherever a run of changes ends, none is left out and no newer post comes with them."""
+    rows = [(2, 1, 6)]
+    for change in range(10_000, 100_000, 997):
+        rows += [(change, 1, 6), (change + 1, 3, 5), (change + 2, change - 5, 6)]
+    storage.add_touched(rows)
+    for begin in (2, 10_000, 16_383, 16_384, 16_385, 50_000, 99_999):
+        for until in (begin + 1, 16_384, 40_000, 200_000):
+            expected = {
+                post: change
+                for change, post, author in rows
+                if author == 6 and begin <= change < until and post <= begin
+            }
+            found = {post: change for change, post in storage.touched(begin, until, BitMap([6]))}
+            assert found == expected, (begin, until)
 
 
 def test_expiries_from_a_change_on_with_what_was_gone_before(storage: Storage) -> None:
@@ -220,7 +237,7 @@ def test_what_only_older_cursors_needed_goes(storage: Storage) -> None:
     assert storage.author_block(6, 1) is None
     assert storage.author_block(6, 33) == block[1]
     assert storage.author_block(5, 1) == block[0]
-    assert storage.touched(0, 99, BitMap([6])) == [(76, 1)]
+    assert storage.touched(1, 99, BitMap([6])) == [(76, 1)]
 
 
 def test_who_of_some_people_has_read_and_follows(storage: Storage) -> None:
