@@ -83,10 +83,16 @@ class _Watcher:
     place: Place = (0, 0)
     queue: deque[_Item] = field(default_factory=deque)
     behind: bool = False
+    following: bool = False  # has all that frames told of until now, in its queue or handed out
     overflowed_s: float | None = None  # when its queue was full; until it has caught up
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def fall_behind(self) -> None:
+    def fall_behind(self, dispatched: int) -> None:
+        """It has to read from its place on, which is at least where frames were dispatched to."""
+        if self.following:
+            reached = self.queue[0].place[0] - 1 if self.queue else dispatched
+            self.place = max(self.place, (reached, END))
+        self.following = False
         self.queue.clear()
         self.behind = True
         self.wake.set()
@@ -99,7 +105,7 @@ class _Watcher:
             self.wake.set()
         else:
             self.overflowed_s = self.overflowed_s or now_s
-            self.fall_behind()
+            self.fall_behind(0)
 
 
 @dataclass(eq=False, slots=True)
@@ -192,10 +198,10 @@ class Live:
         now = (max(self._dispatched, person.since), END)
         other_store = cursor is not None and cursor.incarnation != cursors.incarnation
         if cursor is None or other_store:
-            watcher.place = now
+            watcher.place, watcher.following = now, not watcher.behind
         else:
             watcher.place = (cursor.change, cursor.position)
-            watcher.fall_behind()
+            watcher.fall_behind(self._dispatched)
         yield Event(EventKind.LIVE, cursors.sign(person.user_id, *watcher.place))
         if other_store:
             yield _reset(cursors, person, now, "other_store")
@@ -204,7 +210,8 @@ class Live:
                 async for event in self._catch_up(person, watcher, cursors):
                     yield event
                 if self._is_too_slow(watcher):
-                    yield _reset(cursors, person, watcher.place, "too_slow")
+                    newest = max(watcher.place, (self._dispatched, END))
+                    yield _reset(cursors, person, newest, "too_slow")
                     return
             elif watcher.queue:
                 item = watcher.queue.popleft()
@@ -236,7 +243,7 @@ class Live:
             elif not more:
                 watcher.place = max(watcher.place, (found.change, END))
         if not watcher.behind and not more:
-            watcher.overflowed_s = None
+            watcher.following, watcher.overflowed_s = True, None
 
     def _is_too_slow(self, watcher: _Watcher) -> bool:
         since_s = watcher.overflowed_s
@@ -314,7 +321,7 @@ class Live:
     def _register(self, person: _Person, number: int, change: int) -> None:
         if person.registered.is_set():
             for watcher in person.watchers:
-                watcher.fall_behind()
+                watcher.fall_behind(self._dispatched)
         person.since = change
         if number:
             self._number(person, number)
@@ -330,7 +337,7 @@ class Live:
         log(logging.INFO, "everybody who is online reads what may be missing", why=why)
         for person in self._people.values():
             for watcher in person.watchers:
-                watcher.fall_behind()
+                watcher.fall_behind(self._dispatched)
 
     # Frames
 
@@ -378,7 +385,7 @@ class Live:
             elif one.concern == Concern.PERSON:
                 for number in unseal(one.users, "people who are online"):
                     for watcher in self._watchers_of(number):
-                        watcher.fall_behind()
+                        watcher.fall_behind(self._dispatched)
             else:
                 self._hand_out(one, next(of_post))
 
@@ -405,7 +412,7 @@ class Live:
         if person is not None:
             self._number(person, number)
             for watcher in person.watchers:
-                watcher.fall_behind()
+                watcher.fall_behind(self._dispatched)
 
 
 def _event_of(cursors: InboxCursors, person: _Person, item: _Item) -> Event:
