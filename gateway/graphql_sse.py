@@ -55,6 +55,7 @@ class EventStreams:
         asked = _asked(request)
         if isinstance(asked, list):
             raise HttpRefusal(400, "INVALID_ARGUMENT", "a batch cannot be answered by events")
+        self._heart.admit()
         resume_after = request.headers.get("last-event-id", "")
         async with aclosing(self._events(asked, request.method, resume_after)) as events:
             first = await anext(events)
@@ -114,7 +115,7 @@ class EventStream(Held):
     def beat(self) -> None:
         if self._stuck():
             self._transport.abort()
-        elif not self._done and self._transport.get_write_buffer_size() == 0:
+        elif not self._waiting and not self._done:
             self.write(_chunk(b":\n\n"))
 
     def leave(self) -> None:

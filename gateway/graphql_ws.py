@@ -41,17 +41,16 @@ class BadMessage(Exception):
 class GraphQLSockets:
     """Every socket over which GraphQL is spoken."""
 
-    def __init__(self, running: Running, heart: Heart, *, init_within_s: float) -> None:
+    def __init__(self, running: Running, heart: Heart) -> None:
         self._running = running
         self._heart = heart
-        self._init_within_s = init_within_s
 
     async def accept(self, request: Request) -> None:
         """Makes a socket of the request. Raises `HttpRefusal` where that cannot be."""
         await accept(request, self._heart, PROTOCOL, self._begin)
 
     def _begin(self, socket: WebSocket) -> Conversation:
-        return Conversation(socket, self._running, self._init_within_s)
+        return Conversation(socket, self._running, self._heart.terms.init_within_s)
 
 
 class Conversation:

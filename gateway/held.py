@@ -17,20 +17,23 @@ from typing import Any, NamedTuple
 
 from sanic.server import HttpProtocol
 
+from gateway.refusals import HttpRefusal
+
 SLOTS = 40  # parts of a beat: to hear thousands at once would keep everybody else waiting
 UNSENT_IN_KERNEL_BYTES_MAX = 128 * 1024
 
 _INT = struct.Struct("i")
 
 
-class Pace(NamedTuple):
-    """How long the other side may keep silent."""
+class Terms(NamedTuple):
+    """On which terms connections stay open."""
 
     heartbeat_s: float = 10.0
-    init_within_s: float = 10.0  # until it says hello, where a protocol wants that
+    init_within_s: float = 10.0  # until the client says hello, where a protocol wants that
+    connections_max: int = 25_000
 
 
-USUAL = Pace()
+USUAL = Terms()
 
 
 class Connection(HttpProtocol):
@@ -110,6 +113,7 @@ class Held:
         self._heart = heart
         self._written = 0
         self._arrived = -1
+        self._waiting = 0
         self._socket = transport.get_extra_info("socket")
         _bound(self._socket)
         heart.add(self)
@@ -119,10 +123,13 @@ class Held:
         self._written += len(data)
 
     def _stuck(self) -> bool:
-        """Whether the other side took nothing since it was last asked though something waited."""
-        waiting = self._transport.get_write_buffer_size() + _in_kernel(self._socket)
-        before, self._arrived = self._arrived, self._written - waiting
-        return waiting > 0 and self._arrived == before
+        """Whether the other side took nothing since the last beat though something waited."""
+        self._waiting = self._transport.get_write_buffer_size() + _in_kernel(self._socket)
+        before, self._arrived = self._arrived, self._written - self._waiting
+        return self._waiting > 0 and self._arrived == before
+
+    def closing(self) -> bool:
+        return self._transport.is_closing()
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -143,11 +150,18 @@ class Held:
 class Heart:
     """Beats for all held connections, for one part of them after the other."""
 
-    def __init__(self, every_s: float) -> None:
-        self._tick_s = every_s / SLOTS
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        self._tick_s = terms.heartbeat_s / SLOTS
         self._slots: list[set[Held]] = [set() for _ in range(SLOTS)]
         self._slot_of: dict[Held, set[Held]] = {}
         self._next = itertools.cycle(self._slots)
+
+    def admit(self) -> None:
+        """Raises `HttpRefusal` where as many connections stay open as may."""
+        if len(self._slot_of) >= self.terms.connections_max:
+            message = f"{self.terms.connections_max:,} connections stay open here, as many as may"
+            raise HttpRefusal(503, "RESOURCE_EXHAUSTED", message, {"Retry-After": "1"})
 
     def add(self, held: Held) -> None:
         slot = min(self._slots, key=len)
@@ -164,7 +178,8 @@ class Heart:
         for slot in self._next:
             await asyncio.sleep(self._tick_s)
             for held in list(slot):
-                held.beat()
+                if not held.closing():
+                    held.beat()
 
 
 def _bound(held: Any) -> None:

@@ -18,7 +18,7 @@ from graphql.execution import ExecutionResult, Executor, create_source_event_str
 from farm.errors import Unavailable
 from gateway.context import Context
 from gateway.graphql_http import GraphQL, Question
-from gateway.refusals import Incidents, encoded, graphql_error
+from gateway.refusals import HttpRefusal, Incidents, encoded, graphql_error
 from gateway.rendering import Renderings
 from gateway.schema import Schema
 from gateway.subscribed import Subscribed
@@ -60,16 +60,24 @@ class Running:
         """The payloads; a subscription goes on after this cursor, if there is one."""
         subscribed = self._schema.subscription_of(question.query, question.operation)
         if subscribed is None:
-            answer = await self._graphql.run(question, method)
-            if not answer.run:
-                raise Failed(answer.body["errors"])
-            yield Payload(encoded(answer.body).decode())
+            yield await self._answer(question, method)
             return
         if subscribed.errors:
             raise self._failed(subscribed.errors)
         async with aclosing(self._events(subscribed, question, resume_after)) as payloads:
             async for payload in payloads:
                 yield payload
+
+    async def _answer(self, question: Question, method: str) -> Payload:
+        try:
+            answer = await self._graphql.run(question, method)
+        except HttpRefusal:
+            raise
+        except Exception as error:
+            raise self._failed([located_error(error)]) from error
+        if not answer.run:
+            raise Failed(answer.body["errors"])
+        return Payload(encoded(answer.body).decode())
 
     async def _events(
         self, subscribed: Subscribed, question: Question, resume_after: str

@@ -33,7 +33,7 @@ from gateway.exposition import Exposition
 from gateway.graphql_http import GraphQL
 from gateway.graphql_sse import EventStreams
 from gateway.graphql_ws import GraphQLSockets
-from gateway.held import USUAL, Connection, Heart, Pace
+from gateway.held import USUAL, Connection, Heart, Terms
 from gateway.refusals import Incidents
 from gateway.running import Running
 from gateway.schema import make_schema
@@ -46,7 +46,7 @@ _LOOK_EVERY_S = 0.02
 _GC_THRESHOLDS = (50_000, 20, 100)
 
 
-def main(pace: Pace = USUAL) -> None:
+def main(terms: Terms = USUAL) -> None:
     child = Child.from_standard_input()
     setproctitle(f"hark: web {child.number}")
     _make_ready_for_many()
@@ -58,13 +58,13 @@ def main(pace: Pace = USUAL) -> None:
         log_level=child.settings.log_level,
     )
     try:
-        uvloop.run(serve(child, clock, Random(), pace))
+        uvloop.run(serve(child, clock, Random(), terms))
     except StartError as error:
         log(logging.ERROR, error.message)
         sys.exit(error.exit_status)
 
 
-async def serve(child: Child, clock: Clock, chance: Random, pace: Pace) -> None:
+async def serve(child: Child, clock: Clock, chance: Random, terms: Terms) -> None:
     """Serves until SIGTERM, then ends what is in flight."""
     stop = _stop_signal()
     settings = child.settings
@@ -85,11 +85,11 @@ async def serve(child: Child, clock: Clock, chance: Random, pace: Pace) -> None:
     context = Context(store, farm, live, PostIds(clock, chance))
     graphql = GraphQL(schema, context, incidents)
     running = Running(schema, context, graphql, incidents)
-    heart = Heart(pace.heartbeat_s)
+    heart = Heart(terms)
     site = make_site(
         graphql,
         EventStreams(running, heart),
-        GraphQLSockets(running, heart, init_within_s=pace.init_within_s),
+        GraphQLSockets(running, heart),
         Exposition(store, farm, clock),
         incidents,
         allowed_origins=settings.allowed_origin,

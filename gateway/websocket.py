@@ -51,6 +51,7 @@ async def accept(
     request: Request, heart: Heart, protocol: str, begin: Callable[[WebSocket], Talk]
 ) -> None:
     """Makes a WebSocket of the request's connection. Raises `HttpRefusal`."""
+    heart.admit()
     connection = request.transport.get_protocol()
     assert isinstance(connection, Connection)
     handshake = ServerProtocol(
@@ -159,10 +160,11 @@ class WebSocket(Held):
         if self._stuck():
             self.close(TOO_SLOW, "nothing was read for too long")
             self._transport.abort()
+        elif self._waiting or self._frames.state is not OPEN:
+            pass  # slow, and yet alive; or closing
         elif not self._answered:
             self.close(TOO_SLOW, "the last ping was not answered")
-            self._transport.abort()
-        elif self._frames.state is OPEN and self._transport.get_write_buffer_size() == 0:
+        else:
             self._answered = False
             self._frames.send_ping(b"")
             self._flush()

@@ -43,6 +43,9 @@ def test_subscribe_hear_and_complete(hark: FarmProcess, path: str) -> None:
         added = ws.added()
         assert added["notification"]["content"] == f"New post from {author}: one"
         ws.say(id="1", type="complete")
+        ws.say(type="ping")
+        while ws.hear() != {"type": "pong"}:  # what was on its way
+            pass
         data(hark.http_address, PUBLISH, a=author, c="two")
         # The id is free again; what was completed says no more, not even that it is.
         ws.subscribe("1", EVENTS, user=user, since=added["cursor"])

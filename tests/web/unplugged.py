@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from gateway.held import Pace
+from gateway.held import Terms
 from tests.farm_process import wait_until
 from tests.web.raw_stream import RawStream
 from tests.web.raw_websocket import RawWebSocket
@@ -26,7 +26,7 @@ ESTABLISHED = "01"
 
 def main(directory: Path, heartbeat_s: float) -> None:
     _loopback("up")
-    web = WebProcess(directory, number=9, pace=Pace(heartbeat_s))
+    web = WebProcess(directory, number=9, terms=Terms(heartbeat_s))
     try:
         web.wait_serving()
         with RawWebSocket(web.address) as ws, RawStream(web.address, EVENTS, user="b") as stream:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from farm.config import Child, Settings
-from gateway.held import Pace
+from gateway.held import Terms
 from tests.farm_process import ROOT, wait_until
 
 JSON = {"content-type": "application/json"}
@@ -83,7 +83,7 @@ class WebProcess:
         *,
         number: int = 1,
         port: int = 0,
-        pace: Pace | None = None,
+        terms: Terms | None = None,
         **settings: Any,
     ) -> None:
         self._port = _Port(port)
@@ -99,10 +99,10 @@ class WebProcess:
             settings=Settings(http_port=self._port.number, log_format="text", **settings),
         )
         self.log_path = directory / f"web-{number}.log"
-        hurried = f"from gateway.web import Pace, main; main({pace})"
+        hurried = f"from gateway.web import Terms, main; main({terms})"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *(("-c", hurried) if pace else ("-m", "gateway.web"))],
+                [sys.executable, *(("-c", hurried) if terms else ("-m", "gateway.web"))],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=log,
