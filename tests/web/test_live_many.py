@@ -31,6 +31,7 @@ HANDSHAKE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2l4dGVlbiBieXRlcyBvZg==\r\n"
     b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
 )
+LIVE = b'"InboxLive"'
 PING, PONG = b"\x89\x00", Frame(Opcode.PONG, b"").serialize(mask=True)
 NEW_TO = re.compile(rb'"NotificationAdded".*?"userId":"([^"]+)"')
 
@@ -65,19 +66,16 @@ class Member(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        self._crowd.live += self._taken(b'"InboxLive"')
-        if self._taken(PING):
+        if PING in self._received:
+            self._received = self._received.replace(PING, b"")
             self._crowd.pings += 1
             self._transport.write(PONG)
+        if LIVE in self._received:
+            self._received = self._received.partition(LIVE)[2]
+            self._crowd.live += 1
         if new := NEW_TO.search(self._received):
+            self._received = self._received[new.end() :]
             self._crowd.told.append(new[1].decode())
-            self._received = b""
-
-    def _taken(self, part: bytes) -> bool:
-        """Whether it has come; then what came before it is forgotten."""
-        before, found, after = self._received.partition(part)
-        self._received = after if found else before
-        return bool(found)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._crowd.lost += 1
