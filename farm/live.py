@@ -117,6 +117,13 @@ class _Person:
     watchers: set[_Watcher] = field(default_factory=set)
     registered: asyncio.Event = field(default_factory=asyncio.Event)  # the store has heard so
     since: int = 0  # frames have this person from this change on
+    told_of: bool = False  # the store that runs has heard so
+
+    def forget(self) -> None:
+        """Frames do not have this person any more, until the store has heard again."""
+        self.told_of = False
+        for watcher in self.watchers:
+            watcher.following = False
 
 
 class Live:
@@ -198,7 +205,7 @@ class Live:
         now = (max(self._dispatched, person.since), END)
         other_store = cursor is not None and cursor.incarnation != cursors.incarnation
         if cursor is None or other_store:
-            watcher.place, watcher.following = now, not watcher.behind
+            watcher.place, watcher.following = now, person.told_of and not watcher.behind
         else:
             watcher.place = (cursor.change, cursor.position)
             watcher.fall_behind(self._dispatched)
@@ -243,7 +250,7 @@ class Live:
             elif not more:
                 watcher.place = max(watcher.place, (found.change, END))
         if not watcher.behind and not more:
-            watcher.following, watcher.overflowed_s = True, None
+            watcher.following, watcher.overflowed_s = person.told_of, None
 
     def _is_too_slow(self, watcher: _Watcher) -> bool:
         since_s = watcher.overflowed_s
@@ -305,7 +312,9 @@ class Live:
             # it knows the ones it was just told of.
             self._known_since = answer.since
             self._received = self._promised = max(self._received, answer.told)
-            self._changed.update(self._people.keys() - set(came))
+            for user_id in self._people.keys() - set(came):
+                self._people[user_id].forget()
+                self._changed.add(user_id)
             if self._changed:
                 self._say.set()
         elif not self._dispatching:  # else more may wait in the socket
@@ -322,7 +331,7 @@ class Live:
         if person.registered.is_set():
             for watcher in person.watchers:
                 watcher.fall_behind(self._dispatched)
-        person.since = change
+        person.since, person.told_of = change, True
         if number:
             self._number(person, number)
         person.registered.set()
@@ -346,7 +355,7 @@ class Live:
             news: list[News] = []
             for payload in await self._frames.receive():
                 received = self._understood(payload)
-                if received is not None and received.session == self._session:
+                if received is not None and self._is_new(received):
                     if received.after != self._received and self._cursors is not None:
                         self._all_behind("a frame was lost")
                     self._received = max(self._received, received.change)
@@ -360,6 +369,10 @@ class Live:
                 self._all_behind("news could not be handed on")
             self._dispatching = False
             self._dispatched = self._received
+
+    def _is_new(self, received: Frame) -> bool:
+        """Whether it tells of anything that was not taken for lost, and read, before it came."""
+        return received.session == self._session and received.change > self._received
 
     def _understood(self, payload: bytes) -> Frame | None:
         try:

@@ -125,7 +125,7 @@ class Core:
         self._totals = Totals(self._meta.totals)
         self._changes = Changes(self._meta.change)
         channels = storage.channels()
-        self._presence.forget_news()
+        self._presence.forget_news(self._meta.change)
         self._graph = Graph(
             storage, self._changes, self._presence, following_max=rules.following_max
         )

@@ -103,10 +103,12 @@ class Presence:
         """These people got numbers in this transaction."""
         self._named.update((name, numbers[name]) for name in self._unknown & numbers.keys())
 
-    def forget_news(self) -> None:
-        """Of a transaction that was undone."""
+    def forget_news(self, change: int) -> None:
+        """Of a transaction that was undone; the newest change is this one again."""
         self._news.clear()
         self._named.clear()
+        for here in self._sessions.values():
+            here.told = min(here.told, change)
 
     def settle_names(self, change: int) -> list[int]:
         """The numbers that people who are online got with the commit. They count from now on; what

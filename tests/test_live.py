@@ -1,0 +1,250 @@
+"""`Live` before a real store: whatever it could miss, it reads, and nobody notices."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from farm.client import NewPost, StoreClient
+from farm.clock import SystemClock
+from farm.config import Child, Settings
+from farm.errors import InvalidArgument, Unavailable
+from farm.live import BEHIND_S_MAX, QUEUED_MAX, Live
+from farm.observe import ProcessMetrics
+from farm.sockets import Sockets
+from farm.wire import Event, EventKind, Op
+from tests.farm_process import wait_until
+from tests.gateway.gateway_process import ChildProcess
+from tests.store.store_process import StoreProcess
+
+pytestmark = pytest.mark.process
+
+WITHIN_S = 20
+POSTS_MEANWHILE = 40
+FRAMES_LOST = 12_000  # more than the sockets between store and process hold
+MISSING = "everybody who is online reads what may be missing"
+
+
+class MovedClock(SystemClock):
+    """Goes on, and forward where a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.ahead_s
+
+
+class Here:
+    """A process at which people are online: this one."""
+
+    def __init__(self, store: StoreProcess) -> None:
+        self.clock = MovedClock()
+        self._sockets = Sockets()
+        metrics = ProcessMetrics()
+        self.client = StoreClient(
+            self._sockets, store.addresses, name="here", readers=1, clock=self.clock,
+            metrics=metrics,
+        )  # fmt: skip
+        self.live = Live(
+            self._sockets, store.addresses, self.client, self.clock, metrics,
+            session="here", place="here",
+        )  # fmt: skip
+        self._numbers = itertools.count()
+
+    async def close(self) -> None:
+        await self.live.close()
+        self.client.close()
+        self._sockets.close()
+
+    async def publish(self, author: str, count: int = 1) -> list[str]:
+        """The ids of so many posts, of one commit."""
+        names = [f"{author} {next(self._numbers)}" for _ in range(count)]
+        await self.client.publish_many([NewPost(name, author, "hello", None) for name in names])
+        return names
+
+    async def inbox(self, user: str) -> list[str]:
+        """The ids of its notifications, oldest first."""
+        found: list[str] = []
+        cursor, more = "", True
+        while more:
+            page = await self.client.inbox(user, 100, cursor)
+            found += [one.id for one in page.notifications]
+            cursor, more = page.notifications[-1].cursor, page.has_more
+        return found[::-1]
+
+
+@pytest.fixture
+def store() -> Iterator[StoreProcess]:
+    """With a reader."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="hark-test-") as directory:
+        made = StoreProcess(Path(directory))
+        settings = Settings(data_dir=directory, log_format="text")
+        sockets = str(Path(directory) / "sockets")
+        child = Child(role="reader", number=1, name="reader", sockets=sockets, settings=settings)
+        wait_until((Path(directory) / "hark.db").exists, WITHIN_S)
+        reader = ChildProcess(Path(directory), "farm.store.reader", child)
+        yield made
+        reader.process.kill()
+        reader.process.wait()
+        made.close()
+
+
+@pytest.fixture
+async def here(store: StoreProcess) -> AsyncIterator[Here]:
+    made = Here(store)
+    await made.client.follow("ann", "bob")
+    yield made
+    await made.close()
+
+
+async def until(events: AsyncIterator[Event], last: Callable[[Event], bool]) -> list[Event]:
+    """What comes, up to the first of which this is true."""
+    found: list[Event] = []
+    async with asyncio.timeout(WITHIN_S):
+        async for event in events:
+            found.append(event)
+            if last(event):
+                return found
+    return found
+
+
+def is_of(post_id: str) -> Callable[[Event], bool]:
+    return lambda event: event.notification is not None and event.notification.post_id == post_id
+
+
+def added(events: list[Event]) -> list[str]:
+    return [e.notification.id for e in events if e.kind == EventKind.ADDED and e.notification]
+
+
+async def test_a_place_lives_on_in_its_cursor(here: Here) -> None:
+    async with here.live.watch("ann") as events:
+        first = await anext(events)
+        assert first.kind == EventKind.LIVE
+        posts = await here.publish("bob", 5)
+        found = await until(events, is_of(posts[-1]))
+    cursor = found[2].cursor
+    async with here.live.watch("ann", cursor) as events:
+        live, *rest = await until(events, is_of(posts[-1]))
+    assert (live.kind, live.cursor) == (EventKind.LIVE, cursor)
+    assert added(rest) == added(found)[3:]
+    with pytest.raises(InvalidArgument):
+        async with here.live.watch("eve", cursor):
+            pass
+
+
+async def test_lost_frames_are_noticed_and_what_they_told_is_read(
+    here: Here, store: StoreProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fault row 121, of frames: the sockets hold so many, and this process stands still meanwhile.
+    Among what is lost is the number of somebody who follows for the first time."""
+    caplog.set_level(logging.INFO, "hark")
+    async with here.live.watch("ann") as events, here.live.watch("new") as of_new:
+        assert (await anext(events)).kind == (await anext(of_new)).kind == EventKind.LIVE
+        for number in range(FRAMES_LOST):
+            if number == FRAMES_LOST - 100:
+                store.write((Op.FOLLOW, "new", "bob"))
+            store.write((Op.PUBLISH, f"lost {number}", "bob", "hello", 0, True))
+        assert MISSING not in caplog.text
+        (last,) = await here.publish("bob")
+        found, found_by_new = await until(events, is_of(last)), await until(of_new, is_of(last))
+        assert added(found) == await here.inbox("ann")
+        assert added(found_by_new) == await here.inbox("new")
+        assert MISSING in caplog.text
+        (last,) = await here.publish("bob")
+        assert len(await until(of_new, is_of(last))) == 1
+
+
+async def test_who_takes_events_late_reads_what_was_too_much_for_the_queue(here: Here) -> None:
+    posts: list[str] = []
+    async with here.live.watch("ann") as events, here.live.watch("ann") as quick:
+        assert (await anext(events)).kind == (await anext(quick)).kind == EventKind.LIVE
+        for _ in range(3):
+            posts = await here.publish("bob", QUEUED_MAX)
+            assert len(added(await until(quick, is_of(posts[-1])))) == QUEUED_MAX
+        assert added(await until(events, is_of(posts[-1]))) == await here.inbox("ann")
+        (post,) = await here.publish("bob")
+        for stream in (events, quick):
+            (event,) = await until(stream, is_of(post))
+            assert event.kind == EventKind.ADDED
+
+
+async def test_who_never_catches_up_is_told_to_load_anew(here: Here) -> None:
+    async with here.live.watch("ann") as events, here.live.watch("ann") as quick:
+        assert (await anext(events)).kind == (await anext(quick)).kind == EventKind.LIVE
+        posts = await here.publish("bob", QUEUED_MAX + 1)
+        await until(quick, is_of(posts[-1]))
+        here.clock.ahead_s += BEHIND_S_MAX + 1
+        (reset,) = await until(events, lambda _: False)
+        assert (reset.kind, reset.reason) == (EventKind.RESET, "too_slow")
+        (post,) = await here.publish("bob")
+        assert await until(quick, is_of(post)), "who keeps up goes on"
+    async with here.live.watch("ann", reset.cursor) as events:
+        found = await until(events, is_of(post))
+    assert added(found) == (await here.inbox("ann"))[-len(added(found)) :]
+
+
+async def test_somebody_unknown_is_there_from_their_first_follow_on(
+    here: Here, store: StoreProcess
+) -> None:
+    """In the same commit as their coming, too: then their number comes before the answer."""
+    for number in range(6):
+        user, author = f"new {number}", f"author {number}"
+        store.pause()
+        watching = here.live.watch(user)
+        coming = asyncio.ensure_future(watching.__aenter__())
+        following = asyncio.create_task(here.client.follow(user, author))
+        await asyncio.wait([coming, following], timeout=0.05)
+        store.go_on()
+        events, _ = await coming, await following
+        assert (await anext(events)).kind == EventKind.LIVE
+        posts = [*await here.publish(author), *await here.publish(author)]
+        found = await until(events, is_of(posts[-1]))
+        assert added(found) == await here.inbox(user)
+        await here.client.retract(posts[0])
+        (removed,) = await until(events, lambda event: event.kind == EventKind.REMOVED)
+        assert removed.id == added(found)[0]
+        await watching.__aexit__(None, None, None)
+
+
+async def test_a_store_that_starts_again_hears_who_is_here(
+    here: Here, store: StoreProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are more than are told of at once, and posts come all the while."""
+    monkeypatch.setattr("farm.live.CHANGED_MAX", 2)
+    people = [f"fan {number}" for number in range(60)]
+    await here.client.import_edges(people, ["bob"] * len(people))
+    async with contextlib.AsyncExitStack() as stack:
+        watches = [here.live.watch(user) for user in people]
+        streams = await asyncio.gather(*map(stack.enter_async_context, watches))
+        for stream in streams:
+            assert (await anext(stream)).kind == EventKind.LIVE
+        store.start_again()
+        store.write((Op.PUBLISH, "while nobody is known", "bob", "hello", 0, True))
+        posts = ["while nobody is known"]
+        for _ in range(POSTS_MEANWHILE):
+            posts += await here.publish("bob")
+        found = await asyncio.gather(*(until(stream, is_of(posts[-1])) for stream in streams))
+        for some in found:
+            assert [e.notification.post_id for e in some if e.notification] == posts
+        (post,) = await here.publish("bob")
+        for stream in streams:
+            (event,) = await until(stream, is_of(post))
+            assert event.shape, "it came with a frame"
+
+
+async def test_whoever_watches_is_sent_elsewhere_when_the_process_ends(here: Here) -> None:
+    async with here.live.watch("ann") as events:
+        assert (await anext(events)).kind == EventKind.LIVE
+        waiting = asyncio.ensure_future(anext(events))
+        await here.live.close()
+        with pytest.raises(Unavailable):
+            await waiting
