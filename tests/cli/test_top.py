@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import pytest
 
+from farm.cli import main
 from farm.cli.screen import sparkline
 from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
 from tests.farm_process import ROOT, FarmProcess, wait_until
@@ -134,11 +135,10 @@ def test_one_report_of_a_farm_that_is_away_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize("interval", ["0", "nan", "-1", "3601", "soon"])
-def test_an_interval_is_some_seconds(interval: str) -> None:
-    done = run(nowhere(), f"--interval={interval}")
-    assert done.returncode == 2
+def test_an_interval_is_some_seconds(interval: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["top", f"--interval={interval}"]) == 2
     rule = "is not a number of seconds from 0.1 to 3,600; see hark top --help"
-    assert done.stderr == f"hark: argument --interval: '{interval}' {rule}\n"
+    assert capsys.readouterr().err == f"hark: argument --interval: '{interval}' {rule}\n"
 
 
 # On a terminal

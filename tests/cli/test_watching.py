@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import pytest
 
+from farm.cli import main
 from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
 from tests.farm_process import ROOT, FarmProcess, wait_until
 
@@ -231,17 +232,16 @@ def test_a_killed_gateway_leaves_no_hole_and_no_repeat(
 # What goes wrong
 
 
-def test_a_page_elsewhere_and_now_are_not_one_thing(watch: Watch) -> None:
-    watcher = watch("user2", "--after", "x")
-    assert watcher.process.wait(DEADLINE_S) == 2
-    assert "--after: not allowed with argument --watch" in watcher.errors()
+def test_a_page_elsewhere_and_now_are_not_one_thing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inbox", "user2", "--watch", "--after", "x"]) == 2
+    assert "--after: not allowed with argument --watch" in capsys.readouterr().err
 
 
-def test_what_hark_refuses_ends_it(watch: Watch) -> None:
-    watcher = watch("", "--json")
-    assert watcher.process.wait(DEADLINE_S) == 1
-    assert watcher.document()["error"]["code"] == "INVALID_ARGUMENT"
-    assert watcher.errors().startswith("hark: user_id: is 0 bytes long")
+def test_what_hark_refuses_ends_it(hark: FarmProcess, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--grpc", hark.grpc_address, "inbox", "", "--watch", "--json"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["error"]["code"] == "INVALID_ARGUMENT"
+    assert said.err.startswith("hark: user_id: is 0 bytes long")
 
 
 def test_no_hark_at_the_beginning_ends_it(tmp_path: Path) -> None:
