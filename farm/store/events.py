@@ -112,10 +112,7 @@ class _Inbox:
         deeds = self._snapshot.deeds(self._user, self._first)
         if len(deeds) >= DEEDS_KEPT_MAX:
             raise _TooMany  # older ones may be forgotten
-        by_author: dict[int, list[DeedRow]] = {}
-        for deed in deeds:
-            if deed.kind != Deed.MARKED:
-                by_author.setdefault(deed.author, []).append(deed)
+        by_author = self._by_author(deeds)
         streams = [
             self._added(source)
             for author, source in self._sources.items()
@@ -132,6 +129,19 @@ class _Inbox:
             raise _TooMany
         in_order = sorted([*found, *added], key=_place)
         return [event for event in in_order if _place(event) > self._place][:count]
+
+    def _by_author(self, deeds: list[DeedRow]) -> dict[int, list[DeedRow]]:
+        """What was done to authors; those whom the person never followed can be muted too, and
+        nothing is to be told of them."""
+        found: dict[int, list[DeedRow]] = {}
+        for deed in deeds:
+            if deed.kind != Deed.MARKED:
+                found.setdefault(deed.author, []).append(deed)
+        return {
+            author: deeds
+            for author, deeds in found.items()
+            if self._snapshot.relations(self._user, author, FOLLOW)
+        }
 
     def _others(
         self, deeds: list[DeedRow], by_author: dict[int, list[DeedRow]], until: int
