@@ -19,13 +19,16 @@ export function subscribe(query, variables, { signal, heard }) {
     );
     const say = (message) => socket.send(JSON.stringify(message));
     let timer = setTimeout(() => end(new Error("it takes too long to begin")), BEGIN_WITHIN_MS);
+    const shut = () => socket.close();
     let over = false;
 
     function end(error = null) {
       if (over) return;
       over = true;
       clearTimeout(timer);
-      socket.close();
+      // A browser complains of a socket that is closed before it is open.
+      if (socket.readyState === WebSocket.CONNECTING) socket.addEventListener("open", shut);
+      else shut();
       if (error) reject(error);
       else resolve();
     }
@@ -51,7 +54,7 @@ export function subscribe(query, variables, { signal, heard }) {
       }
     }
 
-    socket.addEventListener("open", () => say({ type: "connection_init" }));
+    socket.addEventListener("open", () => over || say({ type: "connection_init" }));
     socket.addEventListener("message", ({ data }) => {
       if (over) return;
       expectMore();

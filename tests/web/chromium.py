@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from tests.farm_process import ROOT
 
 AXE = ROOT / "tests/web/audit/node_modules/axe-core/axe.min.js"
-LOST = re.compile("net::ERR_(CONNECTION_|EMPTY_RESPONSE)")
+LOST = re.compile("net::ERR_(CONNECTION_|EMPTY_RESPONSE)|before receiving a handshake response")
 Scheme = Literal["light", "dark"]
 
 
@@ -65,8 +65,8 @@ class Looking:
         urls, self.asked = self.asked, []
         lines = [line for line in complaints if not (lost and LOST.search(line))]
         asked = {urlsplit(url).netloc for url in urls if url != "about:blank"}
-        assert lines == []
-        assert asked == {address}
+        assert not lines, lines
+        assert asked == {address}, asked
 
     def forget(self) -> None:
         self.complaints, self.asked = [], []

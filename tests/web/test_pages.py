@@ -31,6 +31,9 @@ MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 LONG = "w" * 128
 AWKWARD = ["a/b?c#d", "..", "%2e%2f ü 😀 ", LONG]
 CUTS = 6
+# Whether it is live; where it waits to connect again, as it would ever longer, it waits no more.
+HURRY = """window.dispatchEvent(new Event("online"));
+  document.querySelector("#state").dataset.state === "live" """
 UNREAD = "query($user: ID!) { user(id: $user) { unreadCount } }"
 
 
@@ -292,12 +295,11 @@ def test_cuts_lose_and_double_nothing(hark: FarmProcess, look: Eyes) -> None:
     pair = Pair(hark)
     with relayed(hark) as (address, cut), look(pair.inbox, address=address, lost=True) as page:
         for number in range(CUTS):
-            is_live(page)
+            wait_until(lambda: page.evaluate(HURRY), 15)
             pair.post(f"before {number}")
             cut()
             pair.post(f"during {number}")
-            page.evaluate("window.dispatchEvent(new Event('online'))")  # it waits no longer
-        is_live(page)
+        wait_until(lambda: page.evaluate(HURRY), 15)
         expect(rows(page)).to_have_count(2 * CUTS)
         assert [row.get_attribute("data-id") for row in rows(page).all()] == pair.ids()
         shows_what_the_server_counts(page, pair, 2 * CUTS)
