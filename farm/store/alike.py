@@ -23,11 +23,13 @@ def alike(
     """Those of the people whom the news concern, by how the post looks to them now. Of one that was
     removed: who saw it."""
     users = unseal(news.users, "people who are online")
-    if news.concern != Concern.ADDED:
-        users = snapshot.following_since(news.author, users, news.post)
     if news.concern == Concern.REMOVED:
-        yield Alike(None, seal(users))
+        # Also of those who unfollowed since: what an unfollow hid is told without it.
+        saw = snapshot.following_since(news.author, users, news.post, news.change)
+        yield Alike(None, seal(saw))
         return
+    if news.concern == Concern.UPDATED:
+        users = snapshot.following_since(news.author, users, news.post)
     post = snapshot.post(news.post)
     if post is None or post.retracted:
         return

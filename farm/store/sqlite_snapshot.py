@@ -19,6 +19,7 @@ from farm.errors import Corrupt, StartError, Unavailable
 from farm.store.storage import (
     FOLLOW,
     MUTE,
+    NO_SEQ,
     TAIL,
     AuthorRow,
     BatchKey,
@@ -65,9 +66,10 @@ def check_version(version: str) -> None:
         )
 
 
-def connect(path: Path, flags: int) -> apsw.Connection:
+def connect(path: Path, flags: int, vfs: str | None = None) -> apsw.Connection:
+    """`vfs`: by which of the registered file systems of SQLite, where not by the usual one."""
     check_version(apsw.sqlite_lib_version())
-    connection = apsw.Connection(str(path), flags=flags)
+    connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
     connection.set_busy_timeout(BUSY_MS)
     # Otherwise SQLite plans a statement anew whenever a value bound to a range is another one,
     # which takes longer than most of ours run.
@@ -317,11 +319,11 @@ class SqliteSnapshot:
         statement = "select user from read_up_to where user in carray(?) and change >= ?"
         return BitMap(user for (user,) in self.db.execute(statement, (array_of(users), seq)))
 
-    def following_since(self, author: int, users: BitMap, seq: int) -> BitMap:
+    def following_since(self, author: int, users: BitMap, seq: int, change: int = NO_SEQ) -> BitMap:
         rows = self.db.execute(
             "select user from relation where user in carray(?) and kind = ? and author = ?"
-            " and until = 0 and since < ?",
-            (array_of(users), FOLLOW, author, seq),
+            " and since < ? and (until = 0 or until > ?)",
+            (array_of(users), FOLLOW, author, seq, change),
         )
         return BitMap(user for (user,) in rows)
 

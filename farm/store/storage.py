@@ -256,8 +256,9 @@ class Snapshot(Protocol):
     def read_beyond(self, users: BitMap, seq: int) -> BitMap:
         """Those of the users who have marked everything up to this seq or a later one."""
 
-    def following_since(self, author: int, users: BitMap, seq: int) -> BitMap:
-        """Those of the users who follow the author now and have since before this seq."""
+    def following_since(self, author: int, users: BitMap, seq: int, change: int = NO_SEQ) -> BitMap:
+        """Those of the users who followed the author since before this seq, and at this change;
+        without one: follow now."""
 
     def post(self, seq: int) -> PostRow | None: ...
     def post_by_id(self, post_id: str) -> PostRow | None: ...

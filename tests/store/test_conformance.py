@@ -254,6 +254,8 @@ def test_who_of_some_people_has_read_and_follows(storage: Storage) -> None:
     storage.add_relations([RelationRow(5, 6, MUTE, 10, 0, 0)])
     storage.close_relation(RelationRow(3, 6, FOLLOW, 10, 0, 0), 20)
     assert list(storage.following_since(6, BitMap(range(1, 6)), 50)) == [1]
+    assert list(storage.following_since(6, BitMap(range(1, 6)), 50, 19)) == [1, 3]
+    assert list(storage.following_since(6, BitMap(range(1, 6)), 50, 20)) == [1]
     assert storage.followed_by(4) == [5]
     assert storage.followed_by(3) == []
 
