@@ -7,7 +7,6 @@ its id, so that a browser that lost the connection goes on from there by itself.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
@@ -74,9 +73,6 @@ class EventStreams:
                 await stream.send(event)
         except ConnectionResetError:
             pass
-        except asyncio.CancelledError:
-            if not stream.leaving:
-                raise
         finally:
             stream.done()
 
@@ -102,9 +98,7 @@ class EventStream(Held):
 
     def __init__(self, connection: Connection, heart: Heart) -> None:
         super().__init__(connection, heart)
-        self.leaving = False
         self._done = False
-        self._task = asyncio.current_task()
         connection.hold(self)
 
     async def send(self, event: str) -> None:
@@ -119,11 +113,7 @@ class EventStream(Held):
             self.write(_chunk(b":\n\n"))
 
     def leave(self) -> None:
-        """Ends the stream without `complete`, so that the client asks another process for more."""
-        if not self._done and self._task is not None:
-            self.leaving = True
-            self.done()
-            self._task.cancel()
+        """What is followed ends by itself, for this process is the one that ends it."""
 
     def done(self) -> None:
         """What comes after this ends the response, and with it the connection."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.process
 HEARTBEAT_S = 0.4
 SLACK_S = 1.0  # for a machine that is busy
 SMALL_BUFFER_BYTES = 4_096
+SLEEPERS = 40
 FOLLOW = "mutation($a: ID!, $b: ID!) { follow(followerId: $a, authorId: $b) { changed } }"
 PUBLISH = "mutation($a: ID!, $c: String!) { publishPost(authorId: $a, content: $c) { postId } }"
 EVENTS = """subscription($user: ID!, $since: String) { inboxEvents(userId: $user, since: $since) {
@@ -177,6 +179,29 @@ def test_row_79_a_reader_that_stops(joined: WebProcess, transport: str) -> None:
     with RawStream(joined.address, EVENTS, user=user, since=since) as again:
         heard = [again.added()["notification"]["content"] for _ in contents]
     assert heard == [f"New post from {author}: {content}" for content in contents]
+
+
+def test_row_79_what_waits_for_readers_that_stop_is_bounded(
+    hark: FarmProcess, tmp_path: Path
+) -> None:
+    """Row 79: not even a process that lets go of nobody keeps much for them."""
+    (tmp_path / "sockets").symlink_to(socket_directory(hark.data_dir))
+    web = WebProcess(tmp_path, number=2, terms=Terms(heartbeat_s=60))
+    data(hark.http_address, FOLLOW, a="sleeper", b="talker")
+    with contextlib.ExitStack() as held:
+        held.callback(web.close)
+        address = web.wait_serving().address
+        for _ in range(SLEEPERS):
+            reader = RawWebSocket(address, receive_buffer_bytes=SMALL_BUFFER_BYTES)
+            held.enter_context(reader)
+            reader.init().subscribe("1", EVENTS, user="sleeper")
+            reader.event()
+        before = web.memory_bytes()
+        for number in range(100):
+            data(address, PUBLISH, a="talker", c=f"{number} {'x' * 16_000}")
+        assert _subscribers(web) == SLEEPERS
+        # Each has 1.6 MB to come, and gets a twentieth of it for the time being.
+        assert web.memory_bytes() - before < SLEEPERS * 600_000
 
 
 def _upgraded(web: WebProcess) -> bool:

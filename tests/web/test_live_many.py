@@ -98,12 +98,12 @@ async def test_row_79_thousands_are_idle(farm: StartFarm, tmp_path: Path) -> Non
 async def _watch(web: WebProcess, people: list[str]) -> None:
     crowd = Crowd()
     loop = asyncio.get_running_loop()
-    before = _bytes(web)
+    before = web.memory_bytes()
     for number, user in enumerate(people, 1):
         await loop.create_connection(partial(Member, crowd, user), "127.0.0.1", web.port)
         if number % AT_A_TIME == 0:
             await wait_until_async(partial(crowd.is_live, number), 20)
-    each = (_bytes(web) - before) / PEOPLE
+    each = (web.memory_bytes() - before) / PEOPLE
     print(f"{each:,.0f} bytes each")
     assert each < BYTES_EACH_MAX
     await wait_until_async(lambda: crowd.pings >= BEATS * PEOPLE, 2 * BEATS * HEARTBEAT_S)
@@ -111,12 +111,6 @@ async def _watch(web: WebProcess, people: list[str]) -> None:
     await asyncio.to_thread(data, web.address, PUBLISH)
     await wait_until_async(lambda: len(crowd.told) >= PEOPLE, 5)
     assert sorted(crowd.told) == sorted(people)
-
-
-def _bytes(web: WebProcess) -> int:
-    """Memory that is this process's own, and its share of what it has in common with others."""
-    smaps = Path(f"/proc/{web.process.pid}/smaps_rollup").read_text()
-    return int(smaps.partition("\nPss:")[2].split()[0]) * 1024
 
 
 def _text(message: object) -> bytes:

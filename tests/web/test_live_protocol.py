@@ -51,6 +51,11 @@ def test_subscribe_hear_and_complete(hark: FarmProcess, path: str) -> None:
         ws.subscribe("1", EVENTS, user=user, since=added["cursor"])
         assert ws.event()["__typename"] == "InboxLive"
         assert ws.added()["notification"]["content"] == f"New post from {author}: two"
+        data(hark.http_address, PUBLISH, a=author, c="three")
+        assert ws.added()["notification"]["content"] == f"New post from {author}: three"
+        ws.say(type="ping")
+        while (message := ws.hear()) != {"type": "pong"}:
+            assert message["payload"]["data"]["inboxEvents"]["__typename"] != "NotificationAdded"
 
 
 def test_questions_and_changes(hark: FarmProcess, ws: RawWebSocket) -> None:

@@ -51,10 +51,10 @@ class Query:
         self._draw = draw
         self.fragments: list[str] = []
 
-    def selection(self, kind: str, depth: int = 0) -> str:
-        """At least one field that is always there, and a few more."""
+    def selection(self, kind: str, depth: int = 0, least: int = 0) -> str:
+        """A field that is always there, and a few more."""
         parts = ["__typename"]
-        parts += [self._part(kind, depth) for _ in range(self._draw(st.integers(0, 4)))]
+        parts += [self._part(kind, depth) for _ in range(self._draw(st.integers(least, least + 3)))]
         return "{ " + " ".join(parts) + " }"
 
     def _part(self, kind: str, depth: int) -> str:
@@ -84,6 +84,10 @@ def documents(draw: st.DrawFn) -> str:
     query = Query(draw)
     alias = draw(st.sampled_from(["", "events: "]))
     body = query.selection("InboxEvent")
+    # What has a shape is most of what comes, and what templates are for.
+    for kind in ("NotificationAdded", "NotificationUpdated"):
+        inner = query.selection("Notification", least=3)
+        body = f"{body[:-1]} ... on {kind} {{ notification {inner} }} }}"
     head = "subscription($u: ID!, $s: String, $x: Boolean!, $y: Boolean = true)"
     used = "... on InboxEvent @skip(if: $x) { ... on InboxEvent @skip(if: $y) { cursor } }"
     operation = f"{head} {{ {alias}inboxEvents(userId: $u, since: $s) {body[:-1]} {used} }} }}"
@@ -114,7 +118,7 @@ def notifications(draw: st.DrawFn) -> Notification:
     query=documents(),
     one=notifications(),
     kind=st.sampled_from([EventKind.ADDED, EventKind.UPDATED]),
-    others=st.lists(st.tuples(TEXT, TEXT, TEXT, st.booleans(), st.booleans()), min_size=1),
+    others=st.lists(st.tuples(TEXT, TEXT, TEXT, st.booleans(), st.booleans()), min_size=2),
 )
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
 def test_a_template_shows_what_execution_shows(

@@ -120,6 +120,11 @@ class WebProcess:
     def log(self) -> str:
         return self.log_path.read_text()
 
+    def memory_bytes(self) -> int:
+        """What is its own, and its share of what it has in common with others."""
+        smaps = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        return int(smaps.partition("\nPss:")[2].split()[0]) * 1024
+
     def wait_serving(self) -> WebProcess:
         wait_until(lambda: "serving" in self.log() or self.process.poll() is not None, 20)
         assert self.process.poll() is None, self.log()
