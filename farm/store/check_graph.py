@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
@@ -15,6 +15,8 @@ from farm.store.findings import Breach, Facts, Findings, example
 from farm.store.graph import SEGMENT_MAX, TAIL_MAX
 from farm.store.records import Records, Stream, keys
 from farm.store.storage import BLOCK, FOLLOW, MUTE, TAIL, AuthorRow, SegmentRow
+
+FOREVER = 2**64
 
 
 def _users() -> array.array[int]:
@@ -209,7 +211,7 @@ class GraphCheck:
                     self._segment(segment, f"lives at the same time as segment {other}")
                 alive[segment.lower] = Alive(segment, self._read_members(segment))
                 new.add(segment.lower)
-            self._check_apart(alive, new)
+            self._check_apart(alive, new, posts)
         current = [one for _, one in sorted(alive.items()) if not one.row.until]
         self._check_current(row, relations, current)
         self._check_audiences(row, posts, relations, segments)
@@ -234,11 +236,12 @@ class GraphCheck:
         self._check_known(members, "segment", id=segment.id, author=segment.author)
         return members
 
-    def _check_apart(self, alive: dict[int, Alive], new: set[int]) -> None:
-        """Nobody is in two that live at the same time. Only pairs with a new one are looked at."""
+    def _check_apart(self, alive: dict[int, Alive], new: set[int], posts: Posts) -> None:
+        """Nobody is in two that a post finds alive, or now. A segment that no post refers to is
+        changed in place, so it may have members whom another one had until then."""
         lowers = sorted(lower for lower in alive if lower != TAIL)
         for low, high in pairwise(lowers):
-            if low in new or high in new:
+            if (low in new or high in new) and _together(alive[low].row, alive[high].row, posts):
                 members = alive[low].members
                 if members and members.max() >= high:
                     self._segment(
@@ -250,7 +253,7 @@ class GraphCheck:
             return
         for lower in lowers if TAIL in new else [low for low in lowers if low in new]:
             both = tail.members & alive[lower].members
-            if both:
+            if both and _together(tail.row, alive[lower].row, posts):
                 what = f"shares members with segment {alive[lower].row.id}: {example(both)}"
                 self._segment(tail.row, what)
 
@@ -303,6 +306,15 @@ class GraphCheck:
 
     def _segment(self, row: SegmentRow, what: str) -> None:
         self._findings.add("segment", what, id=row.id, author=row.author)
+
+
+def _together(one: SegmentRow, other: SegmentRow, posts: Posts) -> bool:
+    """Whether both are alive now, or were when one of the posts was published."""
+    since = max(one.since, other.since)
+    until = min(one.until or FOREVER, other.until or FOREVER)
+    if until == FOREVER:
+        return True
+    return bisect_left(posts.seqs, since) < bisect_left(posts.seqs, until)
 
 
 def _base_fits(base: int, posts_before: int, expired: int, kind: int) -> bool:

@@ -21,6 +21,7 @@ from farm.errors import StartError
 from farm.lifecycle import Part, State
 from farm.store.check import Check
 from farm.store.findings import Breach
+from farm.store.graph import TAIL_MAX
 from farm.store.sqlite_records import SqliteRecords
 from farm.store.sqlite_snapshot import DATABASE
 from farm.wire import Op
@@ -390,6 +391,25 @@ def test_a_page_of_nonsense_is_told_and_nothing_else(copy: Path) -> None:
     path.write_bytes(page[:middle] + b"\xa5" * 4096 + page[middle + 4096 :])
     tables = {breach.table for breach in look(copy)}
     assert tables == {"sqlite"}
+
+
+def test_who_comes_back_before_the_next_post_is_in_two_segments_that_no_post_sees(
+    tmp_path: Path,
+) -> None:
+    """The tail is changed in place, and so has them from its beginning, when their range did."""
+    store = Store(partial(open_sqlite, tmp_path))
+    store.followers("star", TAIL_MAX)
+    store.publish("before", "star")
+    store.follow("late", "star")
+    store.unfollow("f7", "star")
+    store.follow("f7", "star")
+    store.publish("after", "star")
+    assert len(store.audience("after")["simulated"]) == TAIL_MAX + 1
+    store.close()
+    assert look(tmp_path) == []
+    # The same in two that both posts see, or that are the current ones, is a breach.
+    _run(tmp_path, f"update segment set since = 2 where id = {TAIL}")
+    assert any("shares members" in breach.what for breach in look(tmp_path))
 
 
 def test_any_bit_may_flip(sound: Path, tmp_path: Path) -> None:
