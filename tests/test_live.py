@@ -10,12 +10,13 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from farm.client import NewPost, StoreClient
 from farm.clock import SystemClock
 from farm.config import Child, Settings
-from farm.errors import InvalidArgument, Unavailable
+from farm.errors import Internal, InvalidArgument, Unavailable
 from farm.live import BEHIND_S_MAX, QUEUED_MAX, Live
 from farm.observe import ProcessMetrics
 from farm.sockets import Sockets
@@ -141,11 +142,15 @@ async def test_a_place_lives_on_in_its_cursor(here: Here) -> None:
             pass
 
 
+@pytest.mark.parametrize("noticed", ["by the next frame", "without another"])
 async def test_lost_frames_are_noticed_and_what_they_told_is_read(
-    here: Here, store: StoreProcess, caplog: pytest.LogCaptureFixture
-) -> None:
+    here: Here, store: StoreProcess, noticed: str,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Fault row 121, of frames: the sockets hold so many, and this process stands still meanwhile.
     Among what is lost is the number of somebody who follows for the first time."""
+    if noticed == "by the next frame":
+        monkeypatch.setattr("farm.live.SAY_EVERY_S", WITHIN_S)
     caplog.set_level(logging.INFO, "hark")
     async with here.live.watch("ann") as events, here.live.watch("new") as of_new:
         assert (await anext(events)).kind == (await anext(of_new)).kind == EventKind.LIVE
@@ -154,7 +159,9 @@ async def test_lost_frames_are_noticed_and_what_they_told_is_read(
                 store.write((Op.FOLLOW, "new", "bob"))
             store.write((Op.PUBLISH, f"lost {number}", "bob", "hello", 0, True))
         assert MISSING not in caplog.text
-        (last,) = await here.publish("bob")
+        last = f"lost {FRAMES_LOST - 1}"
+        if noticed == "by the next frame":
+            (last,) = await here.publish("bob")
         found, found_by_new = await until(events, is_of(last)), await until(of_new, is_of(last))
         assert added(found) == await here.inbox("ann")
         assert added(found_by_new) == await here.inbox("new")
@@ -201,7 +208,8 @@ async def test_somebody_unknown_is_there_from_their_first_follow_on(
         store.pause()
         watching = here.live.watch(user)
         coming = asyncio.ensure_future(watching.__aenter__())
-        following = asyncio.create_task(here.client.follow(user, author))
+        follow = (Op.FOLLOW, user, author)
+        following = asyncio.create_task(asyncio.to_thread(store.write, follow))
         await asyncio.wait([coming, following], timeout=0.05)
         store.go_on()
         events, _ = await coming, await following
@@ -239,6 +247,18 @@ async def test_a_store_that_starts_again_hears_who_is_here(
         for stream in streams:
             (event,) = await until(stream, is_of(post))
             assert event.shape, "it came with a frame"
+
+
+async def test_a_damaged_row_costs_an_answer_and_not_the_reader(
+    here: Here, store: StoreProcess
+) -> None:
+    await here.client.follow("eve", "cat")
+    await here.publish("bob")
+    with contextlib.closing(apsw.Connection(str(store.log_path.with_name("hark.db")))) as database:
+        database.execute("update author set newest = x'0102' where last_seq > 0")
+    with pytest.raises(Internal):
+        await here.client.events("ann", 1, 0, 10)
+    assert await here.client.unread("eve") == 0
 
 
 async def test_whoever_watches_is_sent_elsewhere_when_the_process_ends(here: Here) -> None:

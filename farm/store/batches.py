@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from farm.audience import BitMap, between, seal, take, unseal
+from farm.errors import Corrupt
 from farm.lifecycle import READY, REST, Part, State, check_move, part_of
 from farm.store.storage import BatchKey, PartKey, PartRow, PostRow
 
@@ -66,12 +67,15 @@ class Batch:
         cls, key: BatchKey, post: PostRow, size: int, blob: Callable[[], bytes], rows: list[PartRow]
     ) -> Batch:
         """From its rows. The blob is only fetched where somebody of the rest waits."""
-        rest = next(State(row.state) for row in rows if row.part == REST)
+        states = [row.state for row in rows if row.part == REST]
+        if len(states) != 1 or states[0] not in {*State}:
+            raise Corrupt(f"batch {key}: its rest has no state; restore from a backup")
+        rest = State(states[0])
         batch = cls(key, post, size, blob() if rest is State.QUEUED else b"", rest)
         for row in rows:
             if row.part != REST:
-                assert row.members is not None
-                batch.parts[row.part] = unseal(row.members, f"batch {key} part {row.part}")
+                members = row.members or b""  # where it is damaged
+                batch.parts[row.part] = unseal(members, f"batch {key} part {row.part}")
                 batch.errors[row.part] = row.error
                 if row.due_us is not None:
                     batch.due[row.part] = row.due_us

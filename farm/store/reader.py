@@ -136,6 +136,10 @@ class Reader:
                     results.append(wire.failed(error))
                 except apsw.Error as error:
                     results.append(wire.failed(unavailable(error)))
+                except WireError:
+                    raise
+                except Exception as error:  # noqa: BLE001
+                    results.append(wire.failed(_unforeseen(error)))
         return results
 
     def _questions(self, snapshot: SqliteSnapshot) -> dict[int, Callable[..., Any]]:
@@ -178,6 +182,13 @@ class Reader:
         self._until_s = self._clock.monotonic_s() + READ_S_MAX
         with self._snapshot as snapshot:
             self._sweeper.step(snapshot, Reading(snapshot, self._segments))
+
+
+def _unforeseen(error: Exception) -> Internal:
+    """What is answered where damaged rows lead to anything: to one question, not to all who ask."""
+    log(logging.ERROR, "a question could not be answered", kind=type(error).__name__, why=error)
+    logging.getLogger("hark").debug("traceback", exc_info=error)
+    return Internal("the database has something here that makes no sense; see hark check")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 
 from farm.clock import Clock
-from farm.errors import Corrupt
 from farm.observe import log
 from farm.store.inbox import Reading
 from farm.store.storage import Snapshot
@@ -43,7 +42,7 @@ class Sweeper:
         """How many of a post are unaccounted for: somebody, where its sets cannot be read."""
         try:
             return reading.unaccounted(seq)
-        except Corrupt as error:
+        except Exception as error:  # noqa: BLE001 (damaged rows lead to anything)
             log(logging.ERROR, "a post's sets cannot be read; see hark check", why=error)
             return 1
 

@@ -93,3 +93,27 @@ def test_a_group_that_finds_the_disk_full_is_refused_at_once(
     assert stats[0] == 0
     assert len(tried) == 1
     assert store.storage.posts_after(0, 100) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update batch set members = null where part <> 0",
+        "update batch set state = 77 where part = 0",
+        "delete from batch where part = 0",
+    ],
+)
+def test_a_batch_whose_rows_make_no_sense_stops_nobody_else(tmp_path: Path, statement: str) -> None:
+    """Row 114: its retries are looked at when they are due, whoever asks, or nobody."""
+    store = Store(partial(open_sqlite, tmp_path))
+    store.followers("bob", 5)
+    store.follow("cat", "eve")
+    store.publish("p", "bob")
+    (grant,) = store.ask("w", 10).grants
+    store.tell("w", outcome(grant, retry=members(grant)))
+    change(store, statement)
+    store.reopen()
+    store.clock.pass_s(60)
+    store.group()
+    assert store.publish("q", "eve").queued == 1
+    assert store.granted(store.ask("w2", 100)) == ["cat"]

@@ -58,3 +58,8 @@ def test_what_cannot_be_read_is_counted_and_told_and_the_rest_is_looked_at(
     with caplog.at_level(logging.ERROR, "hark"):
         assert swept(store) == 1 + 5
     assert "cannot be read" in caplog.text
+
+
+def test_a_state_that_is_none_ends_no_round(store: Store) -> None:
+    change(store, "update batch set state = 77 where part = 0")
+    assert swept(store) == 3
