@@ -9,6 +9,7 @@ import array
 from bisect import bisect_left
 from typing import Protocol
 
+from farm.errors import Corrupt
 from farm.store.storage import BLOCK, Snapshot
 
 
@@ -55,9 +56,9 @@ class History:
         """The seq of a post by its ordinal; 0 where there is none."""
         if not self._author.expired < ordinal <= self._author.last_ordinal:
             return 0
-        if not self._first <= ordinal < self._first + len(self._seqs):
-            loaded = self._load(ordinal)
-            assert loaded, f"author {self._author.number} has no post {ordinal}"
+        if not self._first <= ordinal < self._first + len(self._seqs) and not self._load(ordinal):
+            who = f"author {self._author.number}"
+            raise Corrupt(f"{who}: post {ordinal} is not listed; restore from a backup")
         return self._seqs[ordinal - self._first]
 
     def known_seq(self, ordinal: int) -> int:
