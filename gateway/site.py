@@ -184,7 +184,7 @@ def _guard(site: Site, allowed: frozenset[str]) -> None:
 
 _PREFLIGHT = {
     "access-control-allow-methods": "GET, POST",
-    "access-control-allow-headers": "Accept, Content-Type",
+    "access-control-allow-headers": "Accept, Content-Type, Last-Event-ID",
     "access-control-max-age": "600",
 }
 

@@ -163,6 +163,21 @@ def test_one_rendering_serves_all_whose_variables_make_no_difference() -> None:
     assert of(u="ann", s="a cursor", x=True) is not first
 
 
+def test_without_introspection_no_name_is_told() -> None:
+    closed = make_schema(introspection=False)
+    for query in (
+        "subscription { inboxEvent }",
+        "subscription { __schema { queryType { name } } }",
+    ):
+        subscribed = closed.subscription_of(query, None)
+        assert subscribed is not None
+        assert subscribed.errors
+        assert "Did you mean" not in str(subscribed.errors)
+    open_to_all = SCHEMA.subscription_of("subscription { inboxEvent }", None)
+    assert open_to_all is not None
+    assert "Did you mean" in str(open_to_all.errors)
+
+
 def test_templates_are_few_and_short() -> None:
     templates = Templates(most=3, characters_max=10)
     for key in "abc":
