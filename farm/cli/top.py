@@ -87,8 +87,15 @@ def _looks(address: str, interval_s: float, clock: Clock) -> Iterator[Look | Fai
         except Failed as failure:
             # Its traceback holds the connection, and Python waits for ever at its end for one that
             # was never made.
-            yield failure.with_traceback(None)
+            yield _in_own_words(failure.with_traceback(None))
             pause.wait(interval_s)
+
+
+def _in_own_words(failure: Failed) -> Failed:
+    """Looking changes nothing, so there is nothing to wonder about."""
+    if failure.code != "DEADLINE_EXCEEDED":
+        return failure
+    return Failed(failure.code, f"the farm does not answer within {CALL_S:g} s")
 
 
 def _look(hark: Hark, clock: Clock) -> Look:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -125,6 +126,32 @@ def test_a_farm_that_is_away_is_told_and_looked_for_again() -> None:
     errors = [json.loads(line)["error"] for line in done.stdout.splitlines()]
     assert (done.returncode, done.stderr) == (0, "")
     assert [error["code"] for error in errors] == ["UNAVAILABLE"] * 2
+
+
+def test_documents_go_on_over_a_killed_gateway_and_a_store_that_hangs(hark: FarmProcess) -> None:
+    process = subprocess.Popen(
+        command(hark.grpc_address, "--json", "--interval", "0.1"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    lines = map(json.loads, process.stdout)
+    try:
+        assert next(lines)["workers"] == 1
+        os.kill(hark.pids("gateway")[0], signal.SIGKILL)
+        assert next(look for look in lines if "error" in look)["error"]["code"] == "UNAVAILABLE"
+        assert next(look for look in lines if "error" not in look)["dead"] == 3
+        store = hark.pids("store")[0]
+        os.kill(store, signal.SIGSTOP)
+        error = next(look for look in lines if "error" in look)["error"]
+        assert error["message"] == "the farm does not answer within 3 s"
+        with contextlib.suppress(ProcessLookupError):  # by then the supervisor may have ended it
+            os.kill(store, signal.SIGCONT)
+        assert next(look for look in lines if "error" not in look)["dead"] == 3
+    finally:
+        process.kill()
+        process.wait(5)
+        process.stdout.close()
 
 
 def test_one_report_of_a_farm_that_is_away_is_a_failure() -> None:
