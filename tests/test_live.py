@@ -9,6 +9,7 @@ import logging
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -17,10 +18,10 @@ from farm.client import NewPost, StoreClient
 from farm.clock import SystemClock
 from farm.config import Child, Settings
 from farm.errors import Internal, InvalidArgument, Unavailable
-from farm.live import BEHIND_S_MAX, QUEUED_MAX, Live
+from farm.live import BEHIND_S_MAX, QUEUED_MAX, SAY_EVERY_S, Live
 from farm.observe import ProcessMetrics
 from farm.sockets import Sockets
-from farm.wire import Event, EventKind, Op
+from farm.wire import Alike, Event, EventKind, News, Online, Op
 from tests.farm_process import wait_until
 from tests.gateway.gateway_process import ChildProcess
 from tests.store.store_process import StoreProcess
@@ -160,8 +161,9 @@ async def test_lost_frames_are_noticed_and_what_they_told_is_read(
             store.write((Op.PUBLISH, f"lost {number}", "bob", "hello", 0, True))
         assert MISSING not in caplog.text
         last = f"lost {FRAMES_LOST - 1}"
-        if noticed == "by the next frame":
-            (last,) = await here.publish("bob")
+        async with asyncio.timeout(WITHIN_S / 2):
+            while noticed == "by the next frame" and MISSING not in caplog.text:
+                (last,) = await here.publish("bob")
         found, found_by_new = await until(events, is_of(last)), await until(of_new, is_of(last))
         assert added(found) == await here.inbox("ann")
         assert added(found_by_new) == await here.inbox("new")
@@ -247,6 +249,63 @@ async def test_a_store_that_starts_again_hears_who_is_here(
         for stream in streams:
             (event,) = await until(stream, is_of(post))
             assert event.shape, "it came with a frame"
+
+
+async def test_a_frame_of_a_new_store_overtakes_its_answer(
+    here: Here, store: StoreProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happened while the store knew nobody comes first all the same."""
+    online, shown = here.client.online, here.client.shown
+    published, taken = asyncio.Event(), asyncio.Event()
+
+    async def late(session: str, place: str, came: list[str], went: list[str]) -> Online:
+        if came:
+            await published.wait()
+        answer = await online(session, place, came, went)
+        if came:
+            await taken.wait()
+        return answer
+
+    async def noticed(news: list[News]) -> list[list[Alike]]:
+        looks = await shown(news)
+        taken.set()
+        return looks
+
+    async with here.live.watch("ann") as events:
+        assert (await anext(events)).kind == EventKind.LIVE
+        monkeypatch.setattr(here.client, "online", late)
+        monkeypatch.setattr(here.client, "shown", noticed)
+        store.start_again()
+        posts = await here.publish("bob")
+        published.set()
+        while not taken.is_set():
+            posts += await here.publish("bob")
+        found = await until(events, is_of(posts[-1]))
+        assert added(found) == await here.inbox("ann")
+
+
+async def test_a_store_that_refuses_is_not_asked_all_the_time(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And once it does not, everybody is told of who came meanwhile."""
+    online = here.client.online
+    refused = itertools.count()
+    enough = asyncio.Event()
+
+    async def refuse(*_: Any) -> Online:
+        if next(refused):
+            enough.set()
+        raise Internal("no")
+
+    monkeypatch.setattr(here.client, "online", refuse)
+    watching = here.live.watch("ann")
+    coming = asyncio.ensure_future(watching.__aenter__())
+    before_s = here.clock.monotonic_s()
+    await asyncio.wait_for(enough.wait(), WITHIN_S)
+    assert here.clock.monotonic_s() - before_s > SAY_EVERY_S / 2
+    monkeypatch.setattr(here.client, "online", online)
+    assert (await anext(await coming)).kind == EventKind.LIVE
+    await watching.__aexit__(None, None, None)
 
 
 async def test_a_damaged_row_costs_an_answer_and_not_the_reader(
