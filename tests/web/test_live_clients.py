@@ -4,11 +4,14 @@ go on after the last event they have, and have every post once."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,14 +19,16 @@ from gql import Client, gql
 from gql.transport.exceptions import TransportError
 from gql.transport.websockets import WebsocketsTransport
 
-from tests.farm_process import ROOT, FarmProcess, wait_until_async
+from tests.farm_process import ROOT, FarmProcess, StartFarm, wait_until_async
 from tests.web.relay import Relay
-from tests.web.web_process import data
+from tests.web.web_process import data, run
 
 CLIENTS = ROOT / "tests/web/clients"
 CUTS = 5
 FOLLOW = "mutation($a: ID!, $b: ID!) { follow(followerId: $a, authorId: $b) { changed } }"
 PUBLISH = "mutation($a: ID!, $c: String!) { publishPost(authorId: $a, content: $c) { postId } }"
+PUBLISH_AS = """mutation($id: ID, $content: String!) {
+  publishPost(postId: $id, authorId: "user1", content: $content) { postId } }"""
 EVENTS = """subscription($user: ID!, $since: String) { inboxEvents(userId: $user, since: $since) {
   __typename cursor ... on NotificationAdded { notification { id content } } } }"""
 
@@ -115,6 +120,36 @@ async def test_cut_and_resume(hark: FarmProcess, client: str) -> None:
         assert _added(heard) == expected
         assert relay.connections > CUTS
     assert heard[0]["__typename"] == "InboxLive"
+
+
+async def test_killed_processes(farm: StartFarm) -> None:
+    """All three at once, while the processes that they depend on are killed."""
+    hark = farm("--workers", "1", "--channel", "inbox")
+    heard: dict[str, Heard] = {client: [] for client in FOLLOWERS}
+    expected = []
+    async with contextlib.AsyncExitStack() as following:
+        for client, follow in FOLLOWERS.items():
+            await following.enter_async_context(follow(hark.http_address, "user2", heard[client]))
+        await wait_until_async(lambda: all(heard.values()), 10)
+        for role in ("web", "store", "reader"):
+            os.kill(hark.pids(role)[0], signal.SIGKILL)
+            await wait_until_async(partial(_publishes, hark, role), 20)
+            expected.append(f"New post from user1: {role}")
+            await wait_until_async(partial(_all_heard, heard, expected[-1]), 20)
+    for events in heard.values():
+        assert _added(events) == expected
+
+
+def _publishes(hark: FarmProcess, role: str) -> bool:
+    """Under one id, so that it may be sent again and again."""
+    try:
+        return "errors" not in run(hark.http_address, PUBLISH_AS, id=role, content=role)
+    except OSError:
+        return False
+
+
+def _all_heard(heard: dict[str, Heard], content: str) -> bool:
+    return all(_added(events)[-1:] == [content] for events in heard.values())
 
 
 def _added(heard: Heard) -> list[str]:

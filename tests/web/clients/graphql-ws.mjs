@@ -9,6 +9,7 @@ const client = createClient({
   url,
   webSocketImpl: WebSocket,
   retryAttempts: 1_000,
+  shouldRetry: () => true, // also when nobody listens for a moment
   retryWait: () => new Promise((resolve) => setTimeout(resolve, 10)),
 });
 client.subscribe(payload, {
