@@ -27,7 +27,7 @@ from farm.audience import unseal
 from farm.client import StoreClient
 from farm.clock import Clock
 from farm.cursor import END, Cursor, InboxCursors
-from farm.errors import HarkError, ResourceExhausted, Unavailable
+from farm.errors import ResourceExhausted, Unavailable
 from farm.observe import ProcessMetrics, log
 from farm.sockets import Addresses, Sockets
 from farm.wire import (
@@ -118,12 +118,6 @@ class _Person:
     registered: asyncio.Event = field(default_factory=asyncio.Event)  # the store has heard so
     since: int = 0  # frames have this person from this change on
     told_of: bool = False  # the store that runs has heard so
-
-    def forget(self) -> None:
-        """Frames do not have this person any more, until the store has heard again."""
-        self.told_of = False
-        for watcher in self.watchers:
-            watcher.following = False
 
 
 class Live:
@@ -287,7 +281,8 @@ class Live:
         """Tells the store who came and who went, and every second that this process lives."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SAY_EVERY_S if self._people else None):
+                waits = self._people or self._changed
+                async with asyncio.timeout(SAY_EVERY_S if waits else None):
                     await self._say.wait()
             self._say.clear()
             changed = list(itertools.islice(self._changed, CHANGED_MAX))
@@ -297,13 +292,12 @@ class Live:
             came = [user_id for user_id in changed if user_id in self._people]
             went = [user_id for user_id in changed if user_id not in self._people]
             try:
-                answer = await self._store.online(self._session, self._place, came, went)
-            except HarkError as error:
+                self._heard(await self._store.online(self._session, self._place, came, went), came)
+            except Exception as error:  # noqa: BLE001
+                # Whatever it was, who comes later must not wait for ever; nor is it gone at once.
                 log(logging.WARNING, "the store was not told who is online", why=error)
                 self._changed.update(changed)
-                self._say.set()
-            else:
-                self._heard(answer, came)
+                self._say.clear()
 
     def _heard(self, answer: Online, came: list[str]) -> None:
         self._cursors = InboxCursors(answer.incarnation, answer.secret)
@@ -313,8 +307,7 @@ class Live:
             self._known_since = answer.since
             self._received = self._promised = max(self._received, answer.told)
             for user_id in self._people.keys() - set(came):
-                self._people[user_id].forget()
-                self._changed.add(user_id)
+                self._forget(self._people[user_id])
             if self._changed:
                 self._say.set()
         elif not self._dispatching:  # else more may wait in the socket
@@ -327,19 +320,31 @@ class Live:
             if person is not None:
                 self._register(person, number, answer.change)
 
+    def _forget(self, person: _Person) -> None:
+        """Frames do not have this person any more, until the store has heard again."""
+        person.told_of = False
+        for watcher in person.watchers:
+            watcher.following = False
+        self._by_number.pop(person.number, None)
+        self._changed.add(person.user_id)
+
     def _register(self, person: _Person, number: int, change: int) -> None:
         if person.registered.is_set():
             for watcher in person.watchers:
                 watcher.fall_behind(self._dispatched)
         person.since, person.told_of = change, True
-        if number:
-            self._number(person, number)
+        if number or person.number:
+            self._number(person, number or person.number)
         person.registered.set()
 
     def _number(self, person: _Person, number: int) -> None:
-        """From now on frames have this person, if the person is here still."""
+        """From now on frames have this person, if the person is here still and the store knows.
+
+        A frame may overtake the answer that says so. What it tells such a person is read after the
+        answer; were it handed out, it would be taken for all that there was until then.
+        """
         person.number = number
-        if self._people.get(person.user_id) is person:
+        if person.told_of and self._people.get(person.user_id) is person:
             self._by_number[number] = person
 
     def _all_behind(self, why: str) -> None:
