@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+N := 300
+SEED :=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +20,7 @@ export PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all bench bench-quick screenshots lint format proto clean
+.PHONY: help run test test-all bench bench-quick screenshots powercut lint format proto clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +44,9 @@ bench-quick: $(VENV)/.dev ## the same in under 2 minutes, with shorter and fewer
 
 screenshots: $(VENV)/.dev ## take the pictures of the pages in docs anew, in a browser
 	@exec $(BIN)/python -m tests.web.screenshots
+
+powercut: $(VENV)/.dev ## cut the power N times and let every deed on a file fail (N=300 SEED=)
+	@exec $(BIN)/python -m tests.power --cuts $(N) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.dev ## check formatting, style, types and protos
 	$(BIN)/ruff format --check .

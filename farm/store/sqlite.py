@@ -51,6 +51,7 @@ APPLICATION_ID = 0x4841524B  # "HARK"
 PAGE_BYTES = 4096
 CACHE_KIB = 64 * 1024
 LOG_PAGES_MAX = 64 * 1024 * 1024 // PAGE_BYTES
+LOG_STEP_BYTES = 64 * 1024  # SQLite moves less than 128 KiB at a time
 RESTORED_CHANGES = 2**40  # more than the original gives out before anybody restores a copy
 RESTART_BUSY_MS = 50
 CHECKPOINT_EVERY_S = 0.5
@@ -69,26 +70,33 @@ class SqliteStorage(SqliteSnapshot):
         connection.set_wal_hook(self._note_log_pages)
 
     @classmethod
-    def create_or_open(cls, data_dir: Path, *, chance: random.Random, now_us: int) -> SqliteStorage:
+    def create_or_open(
+        cls, data_dir: Path, *, chance: random.Random, now_us: int, vfs: str | None = None
+    ) -> SqliteStorage:
         """Opens the database of a data directory, making it where there is none.
 
-        Raises `StartError`: in use by another, newer than this code, or not readable.
+        Raises `StartError`: in use by another, newer than this code, or not readable. `vfs` is as
+        in `connect`.
         """
         lock = _take_lock(data_dir / "store.lock")
         path = data_dir / DATABASE
         try:
-            connection = connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
-            _prepare(connection)
-            storage = cls(connection, path, lock)
-            _migrate(storage, chance=chance, now_us=now_us)
-        except (apsw.CorruptError, apsw.NotADBError) as error:
-            raise StartError(
-                f"{path}: {error}; nothing was changed. Restore a backup or move the file away"
-            ) from None
-        except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
-            raise StartError(f"{path}: cannot be written ({error}); check its owner") from None
-        except (apsw.FullError, StorageFull):
-            raise StartError(f"{path}: the disk is full; make room and start again") from None
+            _write_log_anew(path, vfs)
+            connection = connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
+            try:
+                _prepare(connection)
+                storage = cls(connection, path, lock)
+                _migrate(storage, chance=chance, now_us=now_us)
+            except BaseException:
+                with contextlib.suppress(apsw.Error):
+                    connection.close()
+                raise
+        except (apsw.Error, StorageFull, CommitUnknown) as error:
+            os.close(lock)
+            raise _start_error(path, error) from None
+        except BaseException:
+            os.close(lock)
+            raise
         return storage
 
     def close(self) -> None:
@@ -415,6 +423,40 @@ def _take_lock(path: Path) -> int:
             f"{path.parent}: another store has this database open; stop it first"
         ) from None
     return lock
+
+
+def _start_error(path: Path, error: Exception) -> StartError:
+    """What to do about a database that cannot be opened."""
+    match error:
+        case apsw.CorruptError() | apsw.NotADBError():
+            why = f"{error}; nothing was changed. Restore a backup or move the file away"
+        case apsw.CantOpenError() | apsw.ReadOnlyError() | apsw.PermissionsError():
+            why = f"cannot be written ({error}); check its owner"
+        case apsw.FullError() | StorageFull():
+            why = "the disk is full; make room and start again"
+        case _:
+            why = f"{error}; nothing is lost. Look whether the disk works, and start again"
+    return StartError(f"{path}: {why}")
+
+
+def _write_log_anew(path: Path, vfs: str | None) -> None:
+    """Makes durable what is to be read from the log.
+
+    After an fsync that failed, Linux takes the pages for written though they are not: the next
+    process would find that commit in the log, answer "stored already" to whoever asks again, and
+    lose it with the power. A page that is written once more is one that the next fsync writes.
+    """
+    log = path.with_name(f"{DATABASE}-wal")
+    if not log.exists():
+        return
+    file = apsw.VFSFile(vfs or "", str(log), [apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_WAL, 0])
+    try:
+        size = file.xFileSize()
+        for first in range(0, size, LOG_STEP_BYTES):
+            file.xWrite(file.xRead(min(LOG_STEP_BYTES, size - first), first), first)
+        file.xSync(apsw.SQLITE_SYNC_FULL)
+    finally:
+        file.xClose()
 
 
 def _prepare(connection: apsw.Connection) -> None:

@@ -13,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
+import apsw
 from setproctitle import setproctitle
 
 from farm import wire
@@ -54,6 +55,9 @@ def main() -> int:
     except (StartError, Corrupt) as error:
         sys.stderr.write(f"hark: {error.message}\n")
         return StartError.exit_status
+    except (CommitUnknown, apsw.Error) as error:
+        sys.stderr.write(f"hark: {data_dir}: {error}; look whether the disk works\n")
+        return StartError.exit_status
     checkpointer = Checkpointer(data_dir)
     sockets = Sockets()
     writer = Writer(core, sockets, Addresses(child.sockets), clock, ProcessMetrics())
@@ -63,6 +67,9 @@ def main() -> int:
         writer.serve(storage)
     except CommitUnknown as error:
         log(logging.CRITICAL, "a commit raised, its outcome is unknown; starting again", why=error)
+        return 1
+    except apsw.Error as error:
+        log(logging.CRITICAL, "the database failed; starting again", why=error)
         return 1
     finally:
         sockets.close()
