@@ -119,8 +119,10 @@ class Held:
         heart.add(self)
 
     def write(self, data: bytes) -> None:
-        self._transport.write(data)
-        self._written += len(data)
+        """Where the connection is gone, nothing: whoever waits for room hears of it."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+            self._written += len(data)
 
     def _stuck(self) -> bool:
         """Whether the other side took nothing since the last beat though something waited."""
