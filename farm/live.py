@@ -438,9 +438,9 @@ def _event_of(cursors: InboxCursors, person: _Person, item: _Item) -> Event:
     name = f"{item.post:x}.{person.number:x}"
     if item.notification is None:
         return Event(item.kind, cursor, id=name, reason=item.reason)
-    mine = item.notification._replace(
-        id=name, user_id=person.user_id, cursor=cursors.sign(person.user_id, item.post)
-    )
+    at_post = item.place == (item.post, 0)  # as what was published is
+    page_cursor = cursor if at_post else cursors.sign(person.user_id, item.post)
+    mine = item.notification._replace(id=name, user_id=person.user_id, cursor=page_cursor)
     return Event(item.kind, cursor, mine, shape=item.shape)
 
 
