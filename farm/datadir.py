@@ -82,7 +82,10 @@ def _lock(path: Path) -> int:
 
 def _make_private(path: Path) -> None:
     """Makes the directory 0700, unless that would shut others out of what is not Hark's."""
+    missing = [one for one in (path, *path.parents) if not one.exists()]
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for made in reversed(missing):
+        _sync_names(made.parent)
     mode = path.stat().st_mode
     if stat.S_IMODE(mode) == 0o700:
         return
@@ -94,6 +97,15 @@ def _make_private(path: Path) -> None:
             "out: choose another with --data-dir"
         )
     path.chmod(0o700)
+
+
+def _sync_names(directory: Path) -> None:
+    """What is durable in a directory is lost where the directory's own name is not."""
+    descriptor = os.open(directory, os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _made_in_memory() -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
 import pytest
 
+from farm import datadir
 from tests.power import cuts
 from tests.power.disk import Disk, Write
 
@@ -28,6 +30,18 @@ def test_without_an_fsync_at_each_commit_the_same_cuts_lose_some(shm: Path) -> N
     tally = cuts.run(shm, CUTS // 3, seed=16, synchronous=cuts.NORMAL)
     assert tally.wrong == [], "lost is one thing, damaged another"
     assert tally.lost > 0
+
+
+def test_the_names_of_new_directories_are_durable_before_anything_is_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    names = Path("/proc/self/fd")
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(str((names / str(fd)).readlink())))
+    with datadir.opened(str(tmp_path / "new" / "data")):
+        assert synced == [str(tmp_path), str(tmp_path / "new")]
+    with datadir.opened(str(tmp_path / "new" / "data")):
+        assert len(synced) == 2
 
 
 # The disk that this rests on
