@@ -6,7 +6,7 @@ one frame to each process at which such people are. Frames chain: each names the
 the one before it told, so a process notices a frame that it never got.
 
 All of this lives in memory only. Whoever misses anything, also by the death of the store, reads it
-from the database.
+from the database. So what would be too much to tell is not told: the chain breaks there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from farm.store.storage import PostRow
 from farm.wire import Concern, Frame, News
 
 SESSION_HOLDS_S = 10.0
+TOLD_PER_COMMIT_MAX = 1_000_000  # people, each as often as there is news of them
+UNHEARD_BYTES_MAX = 16 * 1024 * 1024  # of frames to a process that has not said a word since
 
 
 @dataclass(slots=True)
@@ -29,6 +31,7 @@ class Session:
     since: int  # no other session of this process, in whatever life of the store, has the same
     until_s: float
     told: int  # frames have told of everything up to this change
+    unheard_bytes: int = 0  # of frames since it was heard
     numbers: BitMap = field(default_factory=BitMap)
     unknown: set[str] = field(default_factory=set)  # ids that nobody has yet
 
@@ -41,6 +44,7 @@ class Presence:
         self._sessions: dict[str, Session] = {}
         self._unknown: set[str] = set()
         self._news: list[tuple[News, BitMap]] = []
+        self._told = 0  # people, by these
         self._named: dict[str, int] = {}
 
     # Coming and going
@@ -51,7 +55,7 @@ class Presence:
         here = self._sessions.get(session)
         if here is None:
             here = self._sessions[session] = Session(place, round(now_s * 1e6), 0.0, change)
-        here.until_s = now_s + SESSION_HOLDS_S
+        here.until_s, here.unheard_bytes = now_s + SESSION_HOLDS_S, 0
         return here.since, here.told
 
     def come(self, session: str, numbers: Mapping[str, int], user_ids: Iterable[str]) -> None:
@@ -92,12 +96,17 @@ class Presence:
     ) -> None:
         """Something happened to a post that these people, all of them online, see or saw."""
         if users:
-            self._news.append((News(concern, change, post.seq, post.author, reason, b""), users))
+            self._add(News(concern, change, post.seq, post.author, reason, b""), users)
 
     def tell_person(self, user: int, change: int) -> None:
         """A person did something to their own inbox."""
         if user in self.numbers:
-            self._news.append((News(Concern.PERSON, change, 0, 0, "", b""), BitMap((user,))))
+            self._add(News(Concern.PERSON, change, 0, 0, "", b""), BitMap((user,)))
+
+    def _add(self, news: News, users: BitMap) -> None:
+        self._told += len(users)
+        if self._told <= TOLD_PER_COMMIT_MAX:
+            self._news.append((news, users))
 
     def name(self, numbers: Mapping[str, int]) -> None:
         """These people got numbers in this transaction."""
@@ -105,7 +114,7 @@ class Presence:
 
     def forget_news(self, change: int) -> None:
         """Of a transaction that was undone; the newest change is this one again."""
-        self._news.clear()
+        self._forget()
         self._named.clear()
         for here in self._sessions.values():
             here.told = min(here.told, change)
@@ -121,16 +130,18 @@ class Presence:
                     here.numbers.add(number)
             self._unknown.discard(user_id)
             self.numbers.add(number)
-            news = News(Concern.NAMED, change, number, 0, user_id, b"")
-            self._news.append((news, BitMap((number,))))
+            self._add(News(Concern.NAMED, change, number, 0, user_id, b""), BitMap((number,)))
         self._named.clear()
         return numbers
 
     def frames(self, change: int) -> list[tuple[str, Frame]]:
         """What the commit that ended with this change means to each process, by its place."""
         frames: list[tuple[str, Frame]] = []
-        if not self._news:
+        if not self._told:
             return frames
+        if self._told > TOLD_PER_COMMIT_MAX:
+            self._forget()
+            return [(here.place, _gap(name, here, change)) for name, here in self._sessions.items()]
         # Stable, so that what one change did stays as it was told.
         self._news.sort(key=lambda one: one[0].change)
         for name, here in self._sessions.items():
@@ -140,7 +151,21 @@ class Presence:
                 if (users := everybody & here.numbers)
             ]
             if mine:
-                frames.append((here.place, Frame(name, here.told, change, mine)))
-                here.told = change
-        self._news.clear()
+                here.unheard_bytes += sum(len(news.users) for news in mine)
+                if here.unheard_bytes > UNHEARD_BYTES_MAX:
+                    frames.append((here.place, _gap(name, here, change)))
+                else:
+                    frames.append((here.place, Frame(name, here.told, change, mine)))
+                    here.told = change
+        self._forget()
         return frames
+
+    def _forget(self) -> None:
+        self._news.clear()
+        self._told = 0
+
+
+def _gap(name: str, here: Session, change: int) -> Frame:
+    """A frame without the news: it does not go on from the one before, so all of them are read."""
+    here.told = change
+    return Frame(name, change, change, [])

@@ -160,6 +160,32 @@ def test_who_does_something_to_their_inbox_is_told_to_read(store: Store) -> None
     ]
 
 
+def test_what_is_too_much_for_a_frame_breaks_the_chain(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is read, and memory holds neither more of a commit nor of a process that is stopped."""
+    before = said(store, "one").told
+    monkeypatch.setattr("farm.store.presence.TOLD_PER_COMMIT_MAX", 7)
+    (much, also) = frames(store, *(publish(f"p{number}", "bob") for number in range(4)))
+    assert (much.session, also.session) == ("one", "two")
+    assert (much.after, much.news) == (much.change, [])
+    assert before < much.change == said(store, "one").told == store.storage.meta().change
+    (frame, _) = frames(store, *(publish(f"q{number}", "bob") for number in range(3)))
+    assert (frame.after, len(frame.news)) == (much.change, 3)
+    said(store, "one")
+    monkeypatch.setattr("farm.store.presence.UNHEARD_BYTES_MAX", len(frame.news[0].users))
+    (first, _), (second, _) = (frames(store, publish(name, "bob")) for name in ("r1", "r2"))
+    assert (first.after, len(first.news)) == (frame.change, 1)
+    assert (second.after, second.news) == (second.change, [])
+    monkeypatch.setattr("farm.store.presence.TOLD_PER_COMMIT_MAX", 0)
+    assert frames(store, publish("alone", "bob"))
+    monkeypatch.undo()
+    second = frames(store, publish("s1", "bob"))[0]
+    said(store, "one")
+    (third, _) = frames(store, publish("s2", "bob"))
+    assert (third.after, len(third.news)) == (second.change, 1)
+
+
 # Processes that die, and transactions that fail
 
 
