@@ -19,7 +19,7 @@ import contextlib
 import itertools
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -54,6 +54,7 @@ SAY_EVERY_S = 1.0
 CHANGED_MAX = 1_000  # people in one message to the store
 GIVE_UP_S = 10.0  # then who wants to watch is told that the store does not answer
 NEWS_MAX = 1_000  # asked of a reader at a time
+NEWS_BYTES_MAX = 1024 * 1024  # of the people whom they concern; a reader takes half a second
 
 # What news of a post become; the others concern a person.
 _KINDS = {
@@ -388,14 +389,10 @@ class Live:
             return None
 
     async def _dispatch(self, news: list[News]) -> None:
-        """Hands news to those whom they concern, in order. How posts look to them is asked for all
-        of them at once."""
+        """Hands news to those whom they concern, in order. How posts look to them is asked of many
+        at once."""
         of_posts = [one for one in news if one.concern in _KINDS]
-        looks = [
-            look
-            for at in range(0, len(of_posts), NEWS_MAX)
-            for look in await self._store.shown(of_posts[at : at + NEWS_MAX])
-        ]
+        looks = [look for some in _portions(of_posts) for look in await self._store.shown(some)]
         of_post = iter(looks)
         for one in news:
             if one.concern == Concern.NAMED:
@@ -431,6 +428,20 @@ class Live:
             self._number(person, number)
             for watcher in person.watchers:
                 watcher.fall_behind(self._dispatched)
+
+
+def _portions(news: list[News]) -> Iterator[list[News]]:
+    """So many at a time as a reader answers soon."""
+    portion: list[News] = []
+    size = 0
+    for one in news:
+        if portion and (len(portion) == NEWS_MAX or size + len(one.users) > NEWS_BYTES_MAX):
+            yield portion
+            portion, size = [], 0
+        portion.append(one)
+        size += len(one.users)
+    if portion:
+        yield portion
 
 
 def _event_of(cursors: InboxCursors, person: _Person, item: _Item) -> Event:

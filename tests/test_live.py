@@ -284,6 +284,28 @@ async def test_a_frame_of_a_new_store_overtakes_its_answer(
         assert added(found) == await here.inbox("ann")
 
 
+async def test_news_of_many_people_are_asked_for_in_portions(
+    here: Here, store: StoreProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader answers so many at once, and no later than it is cut; nobody waits longer."""
+    shown = here.client.shown
+    asked: list[int] = []
+
+    async def counted(news: list[News]) -> list[list[Alike]]:
+        asked.append(sum(len(one.users) for one in news))
+        return await shown(news)
+
+    monkeypatch.setattr("farm.live.NEWS_BYTES_MAX", 100)
+    monkeypatch.setattr(here.client, "shown", counted)
+    async with here.live.watch("ann") as events:
+        assert (await anext(events)).kind == EventKind.LIVE
+        posts = await here.publish("bob", 100)
+        found = [e.notification for e in await until(events, is_of(posts[-1])) if e.shape]
+    assert [one.post_id for one in found if one] == posts
+    assert len(asked) > 1
+    assert max(asked) <= 100
+
+
 async def test_a_store_that_refuses_is_not_asked_all_the_time(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
