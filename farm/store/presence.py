@@ -11,16 +11,21 @@ from the database. So what would be too much to tell is not told: the chain brea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from farm.audience import BitMap, seal
+from farm.errors import InvalidArgument
+from farm.limits import shown
 from farm.store.storage import PostRow
 from farm.wire import Concern, Frame, News
 
 SESSION_HOLDS_S = 10.0
 TOLD_PER_COMMIT_MAX = 1_000_000  # people, each as often as there is news of them
 UNHEARD_BYTES_MAX = 16 * 1024 * 1024  # of frames to a process that has not said a word since
+
+_PLACE = re.compile(r"[\w -]{1,13}", re.ASCII)  # a name beside those of other sockets
 
 
 @dataclass(slots=True)
@@ -51,7 +56,9 @@ class Presence:
 
     def heard(self, session: str, place: str, change: int, now_s: float) -> tuple[int, int]:
         """A process says that it is there: since when it is known, and up to which change frames
-        have told it."""
+        have told it. Raises `InvalidArgument` where no socket can be at the place."""
+        if not _PLACE.fullmatch(place):
+            raise InvalidArgument(f"place '{shown(place)}': is none where a process takes frames")
         here = self._sessions.get(session)
         if here is None:
             here = self._sessions[session] = Session(place, round(now_s * 1e6), 0.0, change)

@@ -9,6 +9,7 @@ import pytest
 
 from farm import wire
 from farm.audience import unseal
+from farm.errors import InvalidArgument
 from farm.lifecycle import State
 from farm.store.presence import SESSION_HOLDS_S
 from farm.wire import Concern, Frame, Online, Op
@@ -19,7 +20,7 @@ RAISES = (Op.IMPORT, ["one"], ["two", "lists", "of other lengths"])
 
 
 def say(session: str, came: Sequence[str] = (), went: Sequence[str] = ()) -> tuple[Any, ...]:
-    return (Op.ONLINE, session, f"place of {session}", [*came], [*went])
+    return (Op.ONLINE, session, f"at {session}", [*came], [*went])
 
 
 def publish(post: str, author: str) -> tuple[Any, ...]:
@@ -81,7 +82,7 @@ def test_frames_name_the_place_and_the_change_of_the_one_before(store: Store) ->
     assert [frame.after for frame in chain] == [begin, *(frame.change for frame in chain[:-1])]
     assert chain[-1].change == said(store, "one").told == store.storage.meta().change
     (place, _), *_ = store.group([publish("more", "cat")]).frames
-    assert place == "place of one"
+    assert place == "at one"
 
 
 def test_news_come_in_the_order_of_changes(make_store: MakeStore) -> None:
@@ -184,6 +185,14 @@ def test_what_is_too_much_for_a_frame_breaks_the_chain(
     said(store, "one")
     (third, _) = frames(store, publish("s2", "bob"))
     assert (third.after, len(third.news)) == (second.change, 1)
+
+
+@pytest.mark.parametrize("place", ["", "x" * 200, "../store", "web-1/..", "nul\0", "web-1\n"])
+def test_nobody_is_told_where_no_socket_can_be(store: Store, place: str) -> None:
+    """A name too long for a socket ended the store when it was to tell anything there."""
+    with pytest.raises(InvalidArgument):
+        store.call(Op.ONLINE, "three", place, ["off"], [])
+    assert [frame.session for frame in frames(store, publish("p", "bob"))] == ["one", "two"]
 
 
 # Processes that die, and transactions that fail
