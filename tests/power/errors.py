@@ -47,24 +47,26 @@ class Fault:
         self._deed, self._code = FAULTS[name]
         self._nth, self._lasting = nth, lasting
         self._seen = 0
-        self.over = False
+        self._on = False
 
     @property
     def met(self) -> bool:
         return self._seen >= self._nth
 
     def __call__(self, deed: str) -> Exception | None:
-        if self.over or deed != self._deed:
+        if not self._on or deed != self._deed:
             return None
         self._seen += 1
         due = self.met if self._lasting else self._seen == self._nth
         return apsw.exception_for(self._code) if due else None
 
     @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        self.over, before = True, self.over
-        yield
-        self.over = before
+    def switched(self, *, on: bool) -> Iterator[None]:
+        self._on, before = on, self._on
+        try:
+            yield
+        finally:
+            self._on = before
 
 
 def begin(place: Path) -> Image:
@@ -122,7 +124,6 @@ class Trial:
             if ended and self.fault.met:
                 self._process(2)  # as the supervisor starts it again, the disk as it is
                 self._kill()
-            self.fault.over = True
             self._ask_again()
             self._kill()
             self._look_at(self._machine.disk.cut(self._chance), known=True)
@@ -130,21 +131,25 @@ class Trial:
     def _process(self, steps: int) -> bool:
         """Runs a store and its load; whether it ended by itself, with something in flight."""
         try:
-            store = self._start()
-            load = Load(store, self._machine, random.Random(5), self._names)
-            self._running.callback(load.close)
-            load.sent = self._sent
-            for _ in range(steps):
-                load.step()
-                with self.fault.paused():
-                    self._state = state_of(store.storage.db)  # type: ignore[attr-defined]
-                load.between()
-            load.close()
-            store.close()
-            self._running.pop_all()
+            with self.fault.switched(on=True):
+                self._work(steps)
         except ENDS:
             return True
         return False
+
+    def _work(self, steps: int) -> None:
+        store = self._start()
+        load = Load(store, self._machine, random.Random(5), self._names)
+        self._running.callback(load.close)
+        load.sent = self._sent
+        for _ in range(steps):
+            load.step()
+            with self.fault.switched(on=False):
+                self._state = state_of(store.storage.db)  # type: ignore[attr-defined]
+            load.between()
+        load.close()
+        store.close()
+        self._running.pop_all()
 
     def _start(self) -> Store:
         store = _open(self._machine)
