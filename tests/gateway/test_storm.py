@@ -56,7 +56,8 @@ def come_and_go(graph: Any, person: str, author: str, stop: Event) -> list[Call]
             answer = graph.Unfollow(hark_pb2.UnfollowRequest(**edge))
         assert answer.changed
         calls.append(Call(began_s, time.monotonic(), follows))
-        stop.wait(0.002 * (len(calls) % 5))  # some stay for a moment
+        # Some stay for as long as a few such calls take, however fast this machine is now.
+        stop.wait((calls[-1].ended_s - began_s) * (len(calls) % 5) * 2)
     return calls
 
 
