@@ -51,7 +51,7 @@ QUEUED_MAX = 256  # events of one watcher; beyond it reads them again when it ta
 BEHIND_S_MAX = 30.0  # a watcher that cannot catch up for so long is too slow
 PAGE = 100  # events read at a time
 SAY_EVERY_S = 1.0
-CHANGED_MAX = 1_000  # people in one message to the store
+CHANGED_MAX = 250  # people in one message to the store, which looks up whom each of them follows
 GIVE_UP_S = 10.0  # then who wants to watch is told that the store does not answer
 NEWS_MAX = 1_000  # asked of a reader at a time
 NEWS_BYTES_MAX = 1024 * 1024  # of the people whom they concern; a reader takes half a second
@@ -90,13 +90,17 @@ class _Watcher:
 
     def fall_behind(self, dispatched: int) -> None:
         """It has to read from its place on, which is at least where frames were dispatched to."""
-        if self.following:
-            reached = self.queue[0].place[0] - 1 if self.queue else dispatched
-            self.place = max(self.place, (reached, END))
-        self.following = False
+        self.leave(dispatched)
         self.queue.clear()
         self.behind = True
         self.wake.set()
+
+    def leave(self, dispatched: int) -> None:
+        """It does not have all that frames tell from now on."""
+        if self.following:
+            reached = self.queue[0].place[0] - 1 if self.queue else dispatched
+            self.place = max(self.place, (min(reached, dispatched), END))
+        self.following = False
 
     def put(self, item: _Item, now_s: float) -> None:
         if self.behind:
@@ -106,7 +110,7 @@ class _Watcher:
             self.wake.set()
         else:
             self.overflowed_s = self.overflowed_s or now_s
-            self.fall_behind(0)
+            self.fall_behind(item.place[0] - 1)
 
 
 @dataclass(eq=False, slots=True)
@@ -143,6 +147,7 @@ class Live:
         self._received = 0  # frames came up to this change
         self._promised = 0  # and up to this one by the next time
         self._dispatched = 0  # and were handed on up to this one
+        self._sure = 0  # of those, the ones surely of the store that was heard last
         self._dispatching = False
         self._cursors: InboxCursors | None = None  # until the store was heard
         self._shapes = itertools.count(1)
@@ -172,9 +177,11 @@ class Live:
 
         Entering raises `InvalidArgument` (a cursor of somebody else's), `ResourceExhausted` (too
         many are online here), `Unavailable`. The events end after a RESET with reason `too_slow`;
-        when this process is to end, and in no other case, they raise `Unavailable`: resume
-        elsewhere.
+        else they raise: `Unavailable` when this process is to end, or nobody answers what is to be
+        read (resume, maybe elsewhere), or whatever reading raises.
         """
+        if self._closing:
+            raise _ends()
         if self._watchers >= WATCHERS_MAX:
             raise ResourceExhausted(
                 f"{WATCHERS_MAX} inboxes are watched here, as many as may be", retry_after_ms=1_000
@@ -223,7 +230,7 @@ class Live:
             else:
                 watcher.wake.clear()
                 await watcher.wake.wait()
-        raise Unavailable("this process ends; go on at another one")
+        raise _ends()
 
     async def _catch_up(
         self, person: _Person, watcher: _Watcher, cursors: InboxCursors
@@ -275,7 +282,7 @@ class Live:
         except TimeoutError:
             raise Unavailable("the store does not answer; ask again") from None
         if self._closing or self._cursors is None:
-            raise Unavailable("this process ends; go on at another one")
+            raise _ends()
         return self._cursors
 
     async def _say_who_is_here(self) -> None:
@@ -316,6 +323,7 @@ class Live:
                 self._all_behind("a frame was lost")
                 self._received = self._promised
             self._promised = max(self._promised, answer.told)
+            self._sure = max(self._sure, min(self._dispatched, answer.told))
         for user_id, number in zip(came, answer.numbers, strict=True):
             person = self._people.get(user_id)
             if person is not None:
@@ -325,7 +333,7 @@ class Live:
         """Frames do not have this person any more, until the store has heard again."""
         person.told_of = False
         for watcher in person.watchers:
-            watcher.following = False
+            watcher.leave(self._sure)
         self._by_number.pop(person.number, None)
         self._changed.add(person.user_id)
 
@@ -428,6 +436,10 @@ class Live:
             self._number(person, number)
             for watcher in person.watchers:
                 watcher.fall_behind(self._dispatched)
+
+
+def _ends() -> Unavailable:
+    return Unavailable("this process ends; go on at another one")
 
 
 def _portions(news: list[News]) -> Iterator[list[News]]:

@@ -14,6 +14,7 @@ from typing import Any
 import apsw
 import pytest
 
+from farm.audience import BitMap, seal
 from farm.client import NewPost, StoreClient
 from farm.clock import SystemClock
 from farm.config import Child, Settings
@@ -251,6 +252,35 @@ async def test_a_store_that_starts_again_hears_who_is_here(
             assert event.shape, "it came with a frame"
 
 
+async def test_who_heard_nothing_for_long_has_missed_nothing_when_the_store_starts_again(
+    here: Here, store: StoreProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although what was between their last event and now is gone by then."""
+    online, beats = here.client.online, asyncio.Queue[None]()
+
+    async def counted(session: str, place: str, came: list[str], went: list[str]) -> Online:
+        answer = await online(session, place, came, went)
+        beats.put_nowait(None)
+        return answer
+
+    await here.client.follow("eve", "cat")
+    async with here.live.watch("ann") as events, here.live.watch("eve") as others:
+        assert (await anext(events)).kind == (await anext(others)).kind == EventKind.LIVE
+        for post in [*await here.publish("cat", 1), *await here.publish("cat", 1)]:
+            await until(others, is_of(post))
+        found = await here.client.inbox("eve", 1)
+        seq = int(found.notifications[0].id.partition(".")[0], 16)
+        monkeypatch.setattr(here.client, "online", counted)
+        for _ in range(2):
+            await asyncio.wait_for(beats.get(), WITHIN_S)
+        with contextlib.closing(apsw.Connection(str(store.log_path.with_name("hark.db")))) as db:
+            db.set_busy_timeout(WITHIN_S * 1_000)
+            db.execute("insert into expiry values(?, ?, ?)", (seq, seq - 1, seal(BitMap())))
+        store.start_again()
+        (post,) = await here.publish("bob")
+        assert [event.kind for event in await until(events, is_of(post))] == [EventKind.ADDED]
+
+
 async def test_a_frame_of_a_new_store_overtakes_its_answer(
     here: Here, store: StoreProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,3 +379,8 @@ async def test_whoever_watches_is_sent_elsewhere_when_the_process_ends(here: Her
         await here.live.close()
         with pytest.raises(Unavailable):
             await waiting
+    before_s = here.clock.monotonic_s()
+    with pytest.raises(Unavailable, match="another"):
+        async with here.live.watch("late"):
+            pass
+    assert here.clock.monotonic_s() - before_s < 1, "at once, as the process has not long to go"
