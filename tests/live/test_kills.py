@@ -7,6 +7,7 @@ import os
 import random
 import signal
 from contextlib import aclosing
+from functools import partial
 
 import pytest
 
@@ -34,7 +35,18 @@ async def follow(life: Life, addresses: Addresses, picture: Picture, transport: 
                         return again
         except Lost:
             again += 1
-            await asyncio.sleep(0.02)
+            address = addresses.grpc if transport == "grpc" else addresses.http
+            await wait_until_async(partial(_is_served, address), 20)
+
+
+async def _is_served(address: str) -> bool:
+    host, _, port = address.partition(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(port))
+    except OSError:
+        return False
+    writer.transport.abort()
+    return True
 
 
 async def test_nobody_misses_anything_whoever_dies(hark: FarmProcess) -> None:

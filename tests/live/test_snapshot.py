@@ -19,6 +19,8 @@ pytestmark = pytest.mark.process
 POSTS = 2_000
 AT_A_TIME = 10  # posts in a call
 PUBLISHERS = 3
+AHEAD_MAX = 300  # posts between the moment for a page and the page
+AFTER_MIN = 300  # posts behind each page
 LISTENERS = 9
 WITHIN_S = 60
 
@@ -30,12 +32,14 @@ class Reader:
         self._addresses = addresses
         self._user = user
         self._transport = TRANSPORTS[transport]
+        self.begun = asyncio.Event()
         self.posts: list[str] = []  # ids in the order they came to be known, the page's first
 
     async def read(self, inbox: hark_pb2_grpc.InboxServiceStub) -> None:
         request = hark_pb2.ListNotificationsRequest(user_id=self._user, page_size=100)
         page = await inbox.ListNotifications(request)
         self.posts = [one.post_id for one in reversed(page.notifications)]
+        self.begun.set()
         stream = self._transport(self._addresses, self._user, page.live_cursor)
         async with aclosing(stream) as events:
             async for event in events:
@@ -56,7 +60,10 @@ async def test_page_then_stream_has_every_post_once_and_in_order(hark: FarmProce
         graph = hark_pb2_grpc.SocialGraphServiceStub(channel)
         await graph.Follow(hark_pb2.FollowRequest(follower_id=user, author_id=author))
         begin_at = asyncio.Queue[int]()
-        starts = sorted(chance.sample(range(POSTS - 200), LISTENERS))
+        starts = sorted(chance.sample(range(POSTS - AHEAD_MAX - AFTER_MIN), LISTENERS))
+        readers = [
+            Reader(addresses, user, [*TRANSPORTS][n % len(TRANSPORTS)]) for n in range(LISTENERS)
+        ]
 
         async def publish(*names: str) -> None:
             posts = [
@@ -72,10 +79,9 @@ async def test_page_then_stream_has_every_post_once_and_in_order(hark: FarmProce
                 for number, start in enumerate(starts):
                     if first <= start < first + AT_A_TIME:
                         begin_at.put_nowait(number)
+                    if first > start + AHEAD_MAX:
+                        await readers[number].begun.wait()
 
-        readers = [
-            Reader(addresses, user, [*TRANSPORTS][n % len(TRANSPORTS)]) for n in range(LISTENERS)
-        ]
         async with asyncio.timeout(WITHIN_S), asyncio.TaskGroup() as group:
             publishing = [group.create_task(publish_on()) for _ in range(PUBLISHERS)]
             for _ in range(LISTENERS):
@@ -86,7 +92,7 @@ async def test_page_then_stream_has_every_post_once_and_in_order(hark: FarmProce
     assert len(whole) == POSTS + 1
     for reader in readers:
         assert reader.posts == whole[-len(reader.posts) :]
-        assert len(reader.posts) > 200
+        assert len(reader.posts) > AFTER_MIN - PUBLISHERS * AT_A_TIME
 
 
 async def _whole_inbox(inbox: hark_pb2_grpc.InboxServiceStub, user: str) -> list[str]:
