@@ -113,6 +113,8 @@ class Trial:
         self._names = Names("post")
         self._running = contextlib.ExitStack()  # what the process has open
         self._sent: list[Sent] = []
+        # Whether it is killed at once when it has survived the fault.
+        self._short = self._chance.random() < 0.5
         # What the store held after what it answered last, while that is known.
         self._state: str | None = None
 
@@ -146,6 +148,8 @@ class Trial:
             load.step()
             with self.fault.switched(on=False):
                 self._state = state_of(store.storage.db)  # type: ignore[attr-defined]
+            if self.fault.met and self._short:
+                return
             load.between()
         load.close()
         store.close()
