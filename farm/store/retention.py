@@ -76,7 +76,7 @@ class Retention:
         self._storage.drop_before(horizon)
         if self._presence.numbers:
             for post in removed:
-                if post.author:
+                if post.author and not post.retracted:  # else it is hidden already
                     online = self._graph.online(self._graph.numbered(post.author))
                     self._presence.tell(Concern.REMOVED, change, post, online, "expired")
 

@@ -11,6 +11,7 @@ from farm import wire
 from farm.audience import unseal
 from farm.errors import InvalidArgument
 from farm.lifecycle import State
+from farm.store.core import DAY_US
 from farm.store.presence import SESSION_HOLDS_S
 from farm.wire import Concern, Frame, Online, Op
 from tests.store.conftest import MakeStore
@@ -185,6 +186,20 @@ def test_what_is_too_much_for_a_frame_breaks_the_chain(
     said(store, "one")
     (third, _) = frames(store, publish("s2", "bob"))
     assert (third.after, len(third.news)) == (second.change, 1)
+
+
+def test_what_was_retracted_is_not_removed_once_more_when_it_expires(store: Store) -> None:
+    store.publish("retracted", "bob")
+    store.publish("kept", "bob")
+    (grant,) = (grant for grant in store.ask("w", 100).grants if grant.post_id == "kept")
+    store.tell("w", outcome(grant, others=State.DELIVERED))
+    assert [found[1] for found in told(store, frames(store, (Op.RETRACT, "retracted")))] == [
+        Concern.REMOVED, Concern.REMOVED,
+    ]  # fmt: skip
+    seq = store.storage.post_by_id("kept").seq  # type: ignore[union-attr]
+    store.clock.pass_s(31 * DAY_US / 1e6)
+    found = frames(store, say("one", ["ann"]))
+    assert [(n.reason, n.post) for f in found for n in f.news] == [("expired", seq)]
 
 
 @pytest.mark.parametrize("place", ["", "x" * 200, "../store", "web-1/..", "nul\0", "web-1\n"])
