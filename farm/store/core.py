@@ -232,6 +232,8 @@ class Core:
         else:
             leases = self._lease(group.leases, now_us, now_s)
         self._graph.flush()
+        for number in self._presence.named:
+            self._graph.came_online(number)
         self._save_meta(now_us)
         committing_s = self._clock.monotonic_s()
         self._storage.commit()
@@ -248,10 +250,10 @@ class Core:
         )
 
     def _frames(self, now_s: float) -> list[tuple[str, Frame]]:
-        """What the commit means to people who are online."""
+        """What the commit means to people who are online. Nothing is read here any more: an error
+        would undo in memory what is durable."""
         self._presence.expire(now_s)
-        for number in self._presence.settle_names(self._changes.newest):
-            self._graph.came_online(number)
+        self._presence.settle_names(self._changes.newest)
         return self._presence.frames(self._changes.newest)
 
     def _tell_of_refusing(self) -> None:

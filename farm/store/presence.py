@@ -126,10 +126,13 @@ class Presence:
         for here in self._sessions.values():
             here.told = min(here.told, change)
 
-    def settle_names(self, change: int) -> list[int]:
-        """The numbers that people who are online got with the commit. They count from now on; what
-        the commit itself meant to them they read."""
-        numbers = list(self._named.values())
+    @property
+    def named(self) -> list[int]:
+        """The numbers that people who are online got in this transaction."""
+        return list(self._named.values())
+
+    def settle_names(self, change: int) -> None:
+        """They count from now on, after the commit; what it meant to them they read."""
         for user_id, number in self._named.items():
             for here in self._sessions.values():
                 if user_id in here.unknown:
@@ -139,7 +142,6 @@ class Presence:
             self.numbers.add(number)
             self._add(News(Concern.NAMED, change, number, 0, user_id, b""), BitMap((number,)))
         self._named.clear()
-        return numbers
 
     def frames(self, change: int) -> list[tuple[str, Frame]]:
         """What the commit that ended with this change means to each process, by its place."""

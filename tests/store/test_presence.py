@@ -9,7 +9,7 @@ import pytest
 
 from farm import wire
 from farm.audience import unseal
-from farm.errors import InvalidArgument
+from farm.errors import Corrupt, InvalidArgument
 from farm.lifecycle import State
 from farm.store.core import DAY_US
 from farm.store.presence import SESSION_HOLDS_S
@@ -273,3 +273,19 @@ def test_who_was_named_in_what_was_undone_is_not(store: Store) -> None:
     assert not store.group([(Op.IMPORT, ["new"], ["bob", "too many"])]).frames
     found = frames(store, (Op.FOLLOW, "other", "new"))
     assert told(store, found) == [("one", Concern.NAMED, ["new"])]
+
+
+def test_nothing_is_run_again_that_was_committed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it cannot be read whom somebody follows who has just got a number."""
+    said(store, "one", ["new"])
+    followed_by = store.storage.followed_by
+
+    def fail(_: int) -> list[int]:
+        monkeypatch.setattr(store.storage, "followed_by", followed_by)
+        raise Corrupt("a page of the database")
+
+    monkeypatch.setattr(store.storage, "followed_by", fail)
+    follow, post = store.group([(Op.FOLLOW, "new", "bob"), publish("p", "bob")]).results
+    assert (follow, post[1].duplicate) == ((0, True), False)
