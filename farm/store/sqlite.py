@@ -449,6 +449,9 @@ def _write_log_anew(path: Path, vfs: str | None) -> None:
     log = path.with_name(f"{DATABASE}-wal")
     if not log.exists():
         return
+    if not path.exists():
+        # SQLite would delete it, and with it all commits since the last checkpoint.
+        raise StartError(f"{log}: is there without its database; put that back, or move it away")
     file = apsw.VFSFile(vfs or "", str(log), [apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_WAL, 0])
     try:
         size = file.xFileSize()

@@ -102,6 +102,17 @@ def test_a_second_store_on_the_same_data_refuses_to_start(tmp_path: Path) -> Non
     open_storage(tmp_path).close()
 
 
+def test_a_log_without_its_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """Fault row 26. It may hold the newest of what somebody has moved away, or lost."""
+    log = tmp_path / f"{DATABASE}-wal"
+    log.write_bytes(b"commits")
+    with pytest.raises(StartError, match="without its database"):
+        open_storage(tmp_path)
+    assert log.read_bytes() == b"commits"
+    log.unlink()
+    open_storage(tmp_path).close()
+
+
 def test_a_database_newer_than_the_code_is_refused_and_left_alone(tmp_path: Path) -> None:
     open_storage(tmp_path).close()
     database = apsw.Connection(str(tmp_path / DATABASE))
