@@ -20,6 +20,7 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
         self.address = ""
         self.connections = 0  # so far
+        self.back_bytes_max: int | None = None  # to each client from now on; then it is cut
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Relay]:
@@ -47,16 +48,23 @@ class Relay:
         there, back = await asyncio.open_connection(*self._target)
         pair = {writer, back}
         self._open |= pair
-        await asyncio.gather(_pump(reader, back), _pump(there, writer))
+        most = self.back_bytes_max
+        await asyncio.gather(_pump(reader, back, None), _pump(there, writer, most))
         self._open -= pair
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Until one side ends; then the other ends, too."""
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None
+) -> None:
+    """Until one side ends, or so many bytes have gone through; then the other ends, too."""
     with contextlib.suppress(OSError):
-        while piece := await reader.read(PIECE_BYTES):
+        while most is None or most > 0:
+            piece = await reader.read(PIECE_BYTES if most is None else most)
+            if not piece:
+                break
             writer.write(piece)
             await writer.drain()
+            most = None if most is None else most - len(piece)
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
