@@ -6,6 +6,7 @@ One cursor is good on every transport and at every process, so whoever goes on d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -22,6 +23,7 @@ STEPS = 100  # of the stream that is cut at each event
 AT_A_TIME = 6
 CUTS = 1_000
 SUBSCRIBERS = 9
+PAUSE_S = 0.05  # for somebody to be cut, between two things that happen
 WITHIN_S = 60
 
 
@@ -84,7 +86,7 @@ async def test_cut_behind_each_event_in_turn(life: Life, addresses: Addresses) -
 async def test_cut_a_thousand_times_while_things_happen(life: Life, addresses: Addresses) -> None:
     begin = await life.begin()
     pictures = [begin.copy() for _ in range(SUBSCRIBERS)]
-    cuts = dict.fromkeys(TRANSPORTS, 0)
+    cuts, cut = dict.fromkeys(TRANSPORTS, 0), asyncio.Event()
 
     async def stumble(picture: Picture, chance: random.Random) -> None:
         while not life.has_ended(picture):
@@ -98,10 +100,16 @@ async def test_cut_a_thousand_times_while_things_happen(life: Life, addresses: A
                     if left <= 0 or life.has_ended(picture):
                         break
             cuts[name] += 1
+            cut.set()
 
     async def live() -> None:
         while sum(cuts.values()) < CUTS:
             await life.step()
+            # Whoever is far behind reads much and is cut after little of it, again and again.
+            cut.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PAUSE_S):
+                    await cut.wait()
         await life.finish()
 
     async with asyncio.timeout(WITHIN_S), asyncio.TaskGroup() as group:
