@@ -41,13 +41,18 @@ class Life:
         for channel in self._channels:
             await channel.close()
 
-    async def begin(self) -> Picture:
-        """Everybody is followed; what is known of the inbox then, and where it is live from."""
+    async def begin(self, posts: int = 0) -> Picture:
+        """Everybody is followed, and there are some posts of one author; what is known of the
+        inbox then, and where it is live from."""
         for author in self.authors:
             await self.follow(author)
+        await self._publish([(self._new_id(), self.authors[2]) for _ in range(posts)])
+        await wait_until_async(self._is_settled, PATIENCE_S)
         request = hark_pb2.ListNotificationsRequest(user_id=self.user)
         page = await self._call("Inbox", "ListNotifications", request)
-        return Picture(self.inbox, page.live_cursor)
+        picture = Picture(self.inbox, page.live_cursor)
+        await picture.load()
+        return picture
 
     async def step(self) -> None:
         happens: Callable[[], Awaitable[None]] = self._chance.choices(

@@ -13,6 +13,7 @@ from contextlib import aclosing
 
 import pytest
 
+from farm.store.storage import EVENTS_PER_CHANGE_MAX
 from tests.farm_process import FarmProcess
 from tests.live.life import Life
 from tests.live.watching import TRANSPORTS, Addresses, Picture
@@ -84,7 +85,7 @@ async def test_cut_behind_each_event_in_turn(life: Life, addresses: Addresses) -
 
 
 async def test_cut_a_thousand_times_while_things_happen(life: Life, addresses: Addresses) -> None:
-    begin = await life.begin()
+    begin = await life.begin(2 * EVENTS_PER_CHANGE_MAX + 1)
     pictures = [begin.copy() for _ in range(SUBSCRIBERS)]
     cuts, cut = dict.fromkeys(TRANSPORTS, 0), asyncio.Event()
 
@@ -103,6 +104,7 @@ async def test_cut_a_thousand_times_while_things_happen(life: Life, addresses: A
             cut.set()
 
     async def live() -> None:
+        await life.mark_up_to()  # more than one change tells of, so they are to be loaded anew
         while sum(cuts.values()) < CUTS:
             await life.step()
             # Whoever is far behind reads much and is cut after little of it, again and again.
@@ -117,4 +119,6 @@ async def test_cut_a_thousand_times_while_things_happen(life: Life, addresses: A
             group.create_task(stumble(picture, random.Random(number)))
         group.create_task(live())
     await life.check(*pictures)
+    assert all(picture.resets == ["many_changed"] * len(picture.resets) for picture in pictures)
+    assert any(picture.resets for picture in pictures)
     assert min(cuts.values()) > CUTS / 5, cuts
