@@ -249,7 +249,7 @@ class Live:
                 # went by, so what they told is read as well.
                 self._number(person, found.number)
                 more = True
-            elif not more:
+            else:
                 watcher.place = max(watcher.place, (found.change, END))
         if not watcher.behind and not more:
             watcher.following, watcher.overflowed_s = person.told_of, None

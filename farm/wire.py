@@ -267,7 +267,7 @@ class Happened(NamedTuple):
 class Events(NamedTuple):
     happened: list[Happened]
     number: int  # of the person; 0: unknown
-    change: int  # up to here all is told, where there is no more
+    change: int  # with these all is told up to it; 0: up to the last of them
     more: bool
 
 

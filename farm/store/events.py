@@ -38,6 +38,9 @@ from farm.store.storage import (
 )
 from farm.wire import EventKind, Events, Happened
 
+TOUCHES_AT_A_TIME = 1_000
+NO_LIMIT = 2**62
+
 
 class _TooMany(Exception):
     """A change moved so many of the person's notifications that it is told as a whole."""
@@ -71,13 +74,15 @@ def events_after(
         told.append(Happened(EventKind.GAP, horizon, END, horizon, "", None))
         change, position = horizon, END
     try:
-        found = _Inbox(snapshot, number, change, position).events(size + 1)
+        found, told_to = _Inbox(snapshot, number, change, position).events(size + 1)
     except _TooMany:
         told.append(Happened(EventKind.RESET, newest, END, 0, "many_changed", None))
         return Events(told, number, newest, more=False)
     for event in found[:size]:
         told += _shown(snapshot, reading, user_id, number, event)
-    return Events(told, number, newest, more=len(found) > size)
+    if len(found) > size:
+        return Events(told, number, 0, more=True)
+    return Events(told, number, told_to, more=told_to < newest)
 
 
 def _shown(
@@ -107,12 +112,17 @@ class _Inbox:
         self._gone_before = steps[0].horizon if steps and steps[0].change < self._first else 0
         self._steps = [step for step in steps if step.change >= self._first]
 
-    def events(self, count: int) -> list[_Event]:
-        """The first `count` of them, in order. Raises `_TooMany`."""
+    def events(self, count: int) -> tuple[list[_Event], int]:
+        """At most the first `count` of them, in order, and the change up to which there are no
+        others if they are fewer. Raises `_TooMany`."""
         deeds = self._snapshot.deeds(self._user, self._first)
         if len(deeds) >= DEEDS_KEPT_MAX:
             raise _TooMany  # older ones may be forgotten
         by_author = self._by_author(deeds)
+        for author in by_author:
+            source = source_of(self._snapshot, self._user, author)
+            if source is not None:
+                self._changed[author] = source
         streams = [
             self._added(source)
             for author, source in self._sources.items()
@@ -123,12 +133,13 @@ class _Inbox:
         # retracted any time later, so with such deeds all is looked at.
         reaches = len(added) == count and not by_author
         until = added[-1].change if reaches else self._snapshot.meta().change + 1
-        found = [one for one in self._others(deeds, by_author, until) if one.change < until]
+        touched, until = self._touched(until, NO_LIMIT if by_author else TOUCHES_AT_A_TIME)
+        found = [one for one in self._others(deeds, by_author, touched) if one.change < until]
         changes = Counter(event.change for event in found)
         if changes and max(changes.values()) > EVENTS_PER_CHANGE_MAX:
             raise _TooMany
-        in_order = sorted([*found, *added], key=_place)
-        return [event for event in in_order if _place(event) > self._place][:count]
+        in_order = sorted([*found, *(one for one in added if one.change < until)], key=_place)
+        return [event for event in in_order if _place(event) > self._place][:count], until - 1
 
     def _by_author(self, deeds: list[DeedRow]) -> dict[int, list[DeedRow]]:
         """What was done to authors; those whom the person never followed can be muted too, and
@@ -144,14 +155,9 @@ class _Inbox:
         }
 
     def _others(
-        self, deeds: list[DeedRow], by_author: dict[int, list[DeedRow]], until: int
+        self, deeds: list[DeedRow], by_author: dict[int, list[DeedRow]], touched: dict[int, int]
     ) -> Iterator[_Event]:
         """All but what authors published who were neither muted, unmuted nor unfollowed."""
-        for author in by_author:
-            source = source_of(self._snapshot, self._user, author)
-            if source is not None:
-                self._changed[author] = source
-        touched = self._touched(until)
         for event in (*self._of_touched(touched), *self._of_expiries(touched)):
             if not _hidden(event, by_author):
                 yield event
@@ -170,11 +176,14 @@ class _Inbox:
                 seq = source.history.seq(ordinal)
                 yield _Event(seq, 0, EventKind.ADDED, seq, source)
 
-    def _touched(self, until: int) -> dict[int, int]:
-        """The newest change, below `until`, of each older post that was touched."""
+    def _touched(self, until: int, limit: int) -> tuple[dict[int, int], int]:
+        """The newest change, below `until`, of each older post that was touched; and below which
+        change these are all."""
         authors = BitMap([*self._sources, *self._changed])
-        rows = self._snapshot.touched(self._first, until, authors)
-        return {post: change for change, post in rows if post <= self._after}
+        rows = self._snapshot.touched(self._first, until, authors, limit)
+        if len(rows) == limit:
+            until = rows[-1][0]
+        return {post: at for at, post in rows if post <= self._after and at < until}, until
 
     def _of_touched(self, touched: dict[int, int]) -> Iterator[_Event]:
         for seq, change in touched.items():
@@ -197,10 +206,13 @@ class _Inbox:
             source = self._changed.get(author) or self._sources[author]
             follow = self._snapshot.relations(self._user, author, FOLLOW)[0]
             for ordinal, seq in _gone(source, max(self._gone_before, follow.since)):
-                there = ordinal not in source.retracted or seq in touched
-                if seq <= self._after and there:
+                if seq > self._after:
+                    continue
+                if ordinal not in source.retracted:
                     change = self._steps[bisect_left(horizons, seq)].change
                     yield _Event(change, seq, EventKind.REMOVED, seq, source, "expired")
+                elif seq in touched:
+                    yield _Event(touched[seq], 0, EventKind.REMOVED, seq, source, "retracted")
 
     def _of_marks(self, deed: DeedRow) -> Iterator[_Event]:
         """What was marked as read or unread."""

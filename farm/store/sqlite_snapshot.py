@@ -7,7 +7,6 @@ to 3.51.2, which can lose commits when a second connection is open.
 from __future__ import annotations
 
 import array
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -291,25 +290,23 @@ class SqliteSnapshot:
         )
         return [ExpiryRow(*row) for row in rows]
 
-    def touched(self, change: int, until: int, authors: BitMap) -> list[tuple[int, int]]:
+    def touched(
+        self, change: int, until: int, authors: BitMap, limit: int
+    ) -> list[tuple[int, int]]:
         run_end = (change >> 14) + 1 << 14
         named = array_of(authors)
-        found = dict[int, int]()
-        for newest, post in itertools.chain(
-            self.db.execute(
-                "select max(change), post from touched where change >= ?1 and change < ?2"
-                " and post <= ?1 and author in carray(?3) group by post",
-                (change, min(until, run_end), named),
-            ),
-            self.db.execute(
-                "select max(change), post from touched where author in carray(?4)"
-                " and change >= ?3 and change < ?2 and change >> 14 <> post >> 14 and post <= ?1"
-                " group by post",
-                (change, until, run_end, named),
-            ),
-        ):
-            found[post] = max(newest, found.get(post, 0))
-        return [(newest, post) for post, newest in found.items()]
+        in_run = self.db.execute(
+            "select change, post from touched where change >= ?1 and change < ?2 and post <= ?1"
+            " and author in carray(?3) order by change limit ?4",
+            (change, min(until, run_end), named, limit),
+        ).fetchall()
+        later = self.db.execute(
+            "select change, post from touched where author in carray(?4) and change >= ?3"
+            " and change < ?2 and change >> 14 <> post >> 14 and post <= ?1"
+            " order by change limit ?5",
+            (change, until, run_end, named, limit - len(in_run)),
+        )
+        return [*in_run, *later]
 
     def read_marks(self, author: int, users: BitMap) -> list[tuple[int, bytes]]:
         statement = "select user, flipped from read_mark where author = ? and user in carray(?)"

@@ -246,9 +246,11 @@ class Snapshot(Protocol):
     def expiries(self, change: int) -> list[ExpiryRow]:
         """From this change on, and the newest before it; oldest first."""
 
-    def touched(self, change: int, until: int, authors: BitMap) -> list[tuple[int, int]]:
-        """(the newest change, post) of posts up to a change, of these authors, that changes from
-        this one on and below `until` concerned."""
+    def touched(
+        self, change: int, until: int, authors: BitMap, limit: int
+    ) -> list[tuple[int, int]]:
+        """(change, post) in the order of changes, from this one on and below `until`: those that
+        concerned posts up to it of these authors."""
 
     def read_marks(self, author: int, users: BitMap) -> list[tuple[int, bytes]]:
         """(user, sealed ordinals flipped) of those of the users who have any of the author's."""

@@ -191,11 +191,12 @@ def test_deeds_of_a_person_come_in_order_and_old_ones_are_forgotten(storage: Sto
     assert storage.deeds(3, 0) == []
 
 
-def test_the_newest_touch_of_each_older_post_of_some_authors(storage: Storage) -> None:
+def test_touches_of_older_posts_of_some_authors_in_order(storage: Storage) -> None:
     storage.add_touched([(10, 1, 6), (11, 2, 6), (12, 1, 6), (13, 3, 5), (14, 1, 6), (16, 15, 6)])
-    assert sorted(storage.touched(11, 14, BitMap([6]))) == [(11, 2), (12, 1)]
-    assert sorted(storage.touched(9, 99, BitMap([5, 6]))) == [(11, 2), (13, 3), (14, 1)]
-    assert storage.touched(9, 99, BitMap()) == []
+    assert storage.touched(11, 14, BitMap([6]), 99) == [(11, 2), (12, 1)]
+    assert [at for at, _ in storage.touched(9, 99, BitMap([5, 6]), 99)] == [10, 11, 12, 13, 14]
+    assert storage.touched(9, 99, BitMap([5, 6]), 2) == [(10, 1), (11, 2)]
+    assert storage.touched(9, 99, BitMap(), 99) == []
 
 
 def test_touches_long_after_the_post(storage: Storage) -> None:
@@ -206,13 +207,14 @@ def test_touches_long_after_the_post(storage: Storage) -> None:
     storage.add_touched(rows)
     for begin in (2, 10_000, 16_383, 16_384, 16_385, 50_000, 99_999):
         for until in (begin + 1, 16_384, 40_000, 200_000):
-            expected = {
-                post: change
+            expected = [
+                (change, post)
                 for change, post, author in rows
                 if author == 6 and begin <= change < until and post <= begin
-            }
-            found = {post: change for change, post in storage.touched(begin, until, BitMap([6]))}
-            assert found == expected, (begin, until)
+            ]
+            for limit in (1, 30, 999):
+                found = storage.touched(begin, until, BitMap([6]), limit)
+                assert found == expected[:limit], (begin, until, limit)
 
 
 def test_expiries_from_a_change_on_with_what_was_gone_before(storage: Storage) -> None:
@@ -237,7 +239,7 @@ def test_what_only_older_cursors_needed_goes(storage: Storage) -> None:
     assert storage.author_block(6, 1) is None
     assert storage.author_block(6, 33) == block[1]
     assert storage.author_block(5, 1) == block[0]
-    assert storage.touched(1, 99, BitMap([6])) == [(76, 1)]
+    assert storage.touched(1, 99, BitMap([6]), 99) == [(76, 1)]
 
 
 def test_who_of_some_people_has_read_and_follows(storage: Storage) -> None:

@@ -82,7 +82,8 @@ def test_the_list_of_what_is_gone_stays_as_long_as_cursors_from_before(
     let_pass(old, 31)
     assert old.storage.author_block(bob, 1) is None
     assert [e.horizon for e in old.storage.expiries(1)][1:] == [grant.seq]
-    assert [post for _, post in old.storage.touched(grant.seq, 2**60, BitMap([bob]))] == [grant.seq]
+    touched = old.storage.touched(grant.seq, 2**60, BitMap([bob]), 99)
+    assert [post for _, post in touched] == [grant.seq]
     assert breaches(tmp_path) == []
 
 
