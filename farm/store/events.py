@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import array
 import heapq
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -38,8 +38,10 @@ from farm.store.storage import (
 )
 from farm.wire import EventKind, Events, Happened
 
-TOUCHES_AT_A_TIME = 1_000
+TOUCHES_AT_A_TIME = 300
 NO_LIMIT = 2**62
+
+_Touched = dict[int, list[int]]  # by post, the changes that moved anybody of it, in order
 
 
 class _TooMany(Exception):
@@ -74,7 +76,7 @@ def events_after(
         told.append(Happened(EventKind.GAP, horizon, END, horizon, "", None))
         change, position = horizon, END
     try:
-        found, told_to = _Inbox(snapshot, number, change, position).events(size + 1)
+        found, told_to = _Inbox(snapshot, reading, number, change, position).events(size + 1)
     except _TooMany:
         told.append(Happened(EventKind.RESET, newest, END, 0, "many_changed", None))
         return Events(told, number, newest, more=False)
@@ -100,8 +102,11 @@ def _shown(
 class _Inbox:
     """One person's inbox since a place."""
 
-    def __init__(self, snapshot: Snapshot, user: int, change: int, position: int) -> None:
+    def __init__(
+        self, snapshot: Snapshot, reading: Reading, user: int, change: int, position: int
+    ) -> None:
         self._snapshot = snapshot
+        self._reading = reading
         self._user = user
         self._place = (change, position)
         self._after = change  # posts up to it have been told of
@@ -155,7 +160,7 @@ class _Inbox:
         }
 
     def _others(
-        self, deeds: list[DeedRow], by_author: dict[int, list[DeedRow]], touched: dict[int, int]
+        self, deeds: list[DeedRow], by_author: dict[int, list[DeedRow]], touched: _Touched
     ) -> Iterator[_Event]:
         """All but what authors published who were neither muted, unmuted nor unfollowed."""
         for event in (*self._of_touched(touched), *self._of_expiries(touched)):
@@ -176,17 +181,20 @@ class _Inbox:
                 seq = source.history.seq(ordinal)
                 yield _Event(seq, 0, EventKind.ADDED, seq, source)
 
-    def _touched(self, until: int, limit: int) -> tuple[dict[int, int], int]:
-        """The newest change, below `until`, of each older post that was touched; and below which
-        change these are all."""
+    def _touched(self, until: int, limit: int) -> tuple[_Touched, int]:
+        """Older posts that were touched, and below which change these are all."""
         authors = BitMap([*self._sources, *self._changed])
         rows = self._snapshot.touched(self._first, until, authors, limit)
         if len(rows) == limit:
             until = rows[-1][0]
-        return {post: at for at, post in rows if post <= self._after and at < until}, until
+        touched: _Touched = {}
+        for at, post in rows:
+            if post <= self._after and at < until:
+                touched.setdefault(post, []).append(at)
+        return touched, until
 
-    def _of_touched(self, touched: dict[int, int]) -> Iterator[_Event]:
-        for seq, change in touched.items():
+    def _of_touched(self, touched: _Touched) -> Iterator[_Event]:
+        for seq, changes in touched.items():
             post = self._snapshot.post(seq)
             if post is None:
                 continue
@@ -196,9 +204,12 @@ class _Inbox:
                 if post.retracted >= self._first and post.ordinal > source.base:
                     yield _Event(post.retracted, 0, EventKind.REMOVED, seq, source, "retracted")
             elif source is not None and post.ordinal > source.base:
-                yield _Event(change, 0, EventKind.UPDATED, seq, source)
+                # Others of the post may have moved since the person did.
+                at = bisect_right(changes, self._reading.moved_at(self._user, post))
+                if at:
+                    yield _Event(changes[at - 1], 0, EventKind.UPDATED, seq, source)
 
-    def _of_expiries(self, touched: dict[int, int]) -> Iterator[_Event]:
+    def _of_expiries(self, touched: _Touched) -> Iterator[_Event]:
         """What the retention removed of what had been told of, also what was retracted before."""
         horizons = [step.horizon for step in self._steps]
         authors = BitMap.union(*map(_authors, self._steps)) if self._steps else BitMap()
@@ -212,7 +223,7 @@ class _Inbox:
                     change = self._steps[bisect_left(horizons, seq)].change
                     yield _Event(change, seq, EventKind.REMOVED, seq, source, "expired")
                 elif seq in touched:
-                    yield _Event(touched[seq], 0, EventKind.REMOVED, seq, source, "retracted")
+                    yield _Event(touched[seq][-1], 0, EventKind.REMOVED, seq, source, "retracted")
 
     def _of_marks(self, deed: DeedRow) -> Iterator[_Event]:
         """What was marked as read or unread."""
@@ -248,7 +259,7 @@ class _Author:
         self._mutes = snapshot.relations(user, author, MUTE)
         self._source = source_of(snapshot, user, author)
 
-    def events(self, deeds: list[DeedRow], touched: dict[int, int]) -> Iterator[_Event]:
+    def events(self, deeds: list[DeedRow], touched: _Touched) -> Iterator[_Event]:
         """Those of what the deeds did, and what the author published."""
         source = self._source
         if source is None:
@@ -267,7 +278,7 @@ class _Author:
             yield from self._added(source, max(self._after, self._follows[-1].since))
 
     def _hidden(
-        self, source: Source, deed: DeedRow, since: int, touched: dict[int, int]
+        self, source: Source, deed: DeedRow, since: int, touched: _Touched
     ) -> Iterator[_Event]:
         """What the person saw until they muted or unfollowed. It is removed by that, also what was
         retracted or expired since: who goes on from behind it is told no more of the author."""
@@ -275,7 +286,7 @@ class _Author:
         shown = _between(source, since, deed.change - 1)
         yield from _at(deed.change, EventKind.REMOVED, source, shown, reason)
         gone = {seq for _, seq in _gone(source, max(self._gone_before, since))}
-        since_then = {seq for seq, change in touched.items() if change > deed.change}
+        since_then = {seq for seq, changes in touched.items() if changes[-1] > deed.change}
         for seq in gone | {seq for seq in since_then if self._is_retracted(source, seq)}:
             if since < seq < deed.change:
                 yield _Event(deed.change, seq, EventKind.REMOVED, seq, source, reason)

@@ -47,6 +47,16 @@ def looks(post: PostRow, deliveries: list[Delivery], *, read: bool) -> Notificat
     )
 
 
+def _part_with(number: int, rows: list[PartRow]) -> PartRow:
+    """The row of the part of a batch in which a person of its segment is."""
+    for row in rows:
+        if row.part != REST and row.members is not None:
+            what = f"post {row.post} segment {row.segment} part {row.part}"
+            if number in unseal(row.members, what):
+                return row
+    return next(row for row in rows if row.part == REST)
+
+
 class SegmentCache:
     """Decoded segments. One that a post refers to never changes, so nothing is ever stale."""
 
@@ -152,22 +162,27 @@ class Reading:
 
     def deliveries(self, number: int, post: PostRow) -> Iterator[Delivery]:
         """In which set the person is, channel by channel."""
+        for name, row in self._standing(number, post):
+            if row.part == REST:
+                state = State(row.state)
+                yield Delivery(name, state, 1 if state is State.DELIVERED else 0, None, None)
+            else:
+                yield self.in_part(name, row, part_of(row.part))
+
+    def moved_at(self, number: int, post: PostRow) -> int:
+        """The newest change that may have put the person in another set; others of the post may
+        have moved since."""
+        return max((row.changed for _, row in self._standing(number, post)), default=0)
+
+    def _standing(self, number: int, post: PostRow) -> Iterator[tuple[str, PartRow]]:
+        """The part in which the person is, channel by channel."""
         for segment in self._snapshot.segment_at(post.author, post.seq, number):
             if number in self._segments.members(self._snapshot, segment):
                 for name, channel in self._channels.items():
                     rows = self._snapshot.parts((post.seq, channel, segment))
                     if rows:
-                        yield self._delivery(name, number, rows)
+                        yield name, _part_with(number, rows)
                 return
-
-    def _delivery(self, channel: str, number: int, rows: list[PartRow]) -> Delivery:
-        for row in rows:
-            if row.part != REST and row.members is not None:
-                what = f"post {row.post} segment {row.segment} part {row.part}"
-                if number in unseal(row.members, what):
-                    return self.in_part(channel, row, part_of(row.part))
-        state = State(next(row.state for row in rows if row.part == REST))
-        return Delivery(channel, state, 1 if state is State.DELIVERED else 0, None, None)
 
     def in_part(self, channel: str, row: PartRow, part: Part) -> Delivery:
         """How it went on a channel for the members of a part."""

@@ -196,3 +196,24 @@ def test_listening_ends_with_what_the_inbox_shows(
     for listener in listeners:
         assert listener.listen(store)
         listener.check(store)
+
+
+def test_who_did_not_move_hears_nothing_of_others_who_did(store: Store) -> None:
+    """Whoever goes on from behind their delivery is not told of it again when others are tried
+    once more, however small the pages are."""
+    for number in range(5):
+        store.publish(f"p{number}", "bob")
+    ann = store.storage.number_of("ann") or 0
+    for grant in store.ask("w", 100).grants:
+        others = [number for number in members(grant) if number != ann]
+        store.tell("w", outcome(grant, retry=others[:2], others=State.DELIVERED))
+    told = Listener(store, "ann")
+    store.pass_s(0.2)
+    for grant in store.ask("w", 100).grants:
+        store.tell("w", outcome(grant, others=State.DELIVERED))
+    for size in (1, 2, 100):
+        again = Listener(store, "ann")
+        again.place = told.place
+        assert again.listen(store, size=size)
+        assert again.kinds == set()
+        again.check(store)
