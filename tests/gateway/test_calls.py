@@ -251,7 +251,8 @@ async def end_of(stream: Any) -> grpc.aio.AioRpcError:
 
 
 async def test_nothing_gathers_while_nobody_reads() -> None:
-    """A kilobyte a response; what HTTP/2 lets be on its way is less than a few megabytes."""
+    """A kilobyte a response; what HTTP/2 and the kernel let be on its way ends by itself, at a few
+    megabytes on each side."""
     flowing = Flowing(Calls(random.Random(1)))
     async with flowing.serve() as channel:
         stream = watch(channel)
@@ -261,7 +262,7 @@ async def test_nothing_gathers_while_nobody_reads() -> None:
             before = flowing.made
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(flowing.ended.wait(), 0.25)
-        assert flowing.made < 5_000
+        assert flowing.made < 20_000
         for number in range(2, 10_000):  # and when it is read, it flows again, and all of it
             assert (await stream.read()).cursor.startswith(f"{number:05d}")
         stream.cancel()
