@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from farm import config
 from farm.clock import rfc3339
 from gateway.pb.hark.v1 import hark_pb2
 
@@ -125,6 +127,13 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return number
+
+
+def next_page(given: argparse.Namespace, command: str, token: str) -> str:
+    """The command that shows what comes after a page, in pages as large and of the same Hark."""
+    where = "" if given.grpc == config.grpc_address() else f" --grpc {shlex.quote(given.grpc)}"
+    # A token may begin with a hyphen.
+    return f"hark{where} {command} --size {given.size} --after={token}"
 
 
 def add_size(to: argparse.ArgumentParser, *, default: int, most: int) -> None:

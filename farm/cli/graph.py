@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from argparse import Namespace
 
-from farm.cli.answers import AddCommand, Answer, add_size, count, printable, words
+from farm.cli.answers import AddCommand, Answer, add_size, count, next_page, printable, words
 from farm.cli.calls import Hark
 from farm.limits import PEOPLE_PAGE_DEFAULT, PEOPLE_PAGE_MAX
 from gateway.pb.hark.v1 import hark_pb2
@@ -81,7 +81,8 @@ def followers(given: Namespace) -> Answer:
         page = hark.call(
             "SocialGraphService/ListFollowers", request, hark_pb2.ListFollowersResponse
         )
-    return _people(page, count(page.total, "follower"), f"followers {shlex.quote(given.user)}")
+    command = f"followers {shlex.quote(given.user)}"
+    return _people(given, page, count(page.total, "follower"), command)
 
 
 def following(given: Namespace) -> Answer:
@@ -92,17 +93,20 @@ def following(given: Namespace) -> Answer:
         page = hark.call(
             "SocialGraphService/ListFollowing", request, hark_pb2.ListFollowingResponse
         )
-    return _people(page, f"{page.total:,} followed", f"following {shlex.quote(given.user)}")
+    command = f"following {shlex.quote(given.user)}"
+    return _people(given, page, f"{page.total:,} followed", command)
 
 
 def _people(
-    page: hark_pb2.ListFollowersResponse | hark_pb2.ListFollowingResponse, total: str, command: str
+    given: Namespace,
+    page: hark_pb2.ListFollowersResponse | hark_pb2.ListFollowingResponse,
+    total: str,
+    command: str,
 ) -> Answer:
     """One id a line, then how many there are in all."""
     lines = [*map(printable, page.user_ids), total]
     if page.next_page_token:
-        # A token may begin with a hyphen.
-        lines.append(f"more: hark {command} --after={page.next_page_token}")
+        lines.append(f"more: {next_page(given, command, page.next_page_token)}")
     document = {
         "user_ids": list(page.user_ids),
         "next_page_token": page.next_page_token,

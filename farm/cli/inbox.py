@@ -13,6 +13,7 @@ from farm.cli.answers import (
     Answer,
     add_size,
     document_of,
+    next_page,
     printable,
     status_of,
     table,
@@ -116,10 +117,9 @@ def inbox(given: Namespace) -> Answer | None:
     lines = [table(head, rows, right=(3,))] if rows else []
     lines.append(f"{page.unread:,} unread")
     if page.next_cursor:
-        # A cursor may begin with a hyphen.
         flags = f"{' --unread' * given.unread}{' --cursors' * given.cursors}"
-        which = f"{shlex.quote(given.user)}{flags}"
-        lines.append(f"older ones: hark inbox {which} --after={page.next_cursor}")
+        command = f"inbox {shlex.quote(given.user)}{flags}"
+        lines.append(f"older ones: {next_page(given, command, page.next_cursor)}")
     return Answer(document, "\n".join(lines))
 
 

@@ -10,6 +10,7 @@ from farm.cli.answers import (
     Answer,
     add_size,
     count,
+    next_page,
     printable,
     reasons,
     table,
@@ -76,8 +77,7 @@ def listed(given: Namespace) -> Answer:
     head = ("group", "channel", "dead", "last", "error", "posts, for example")
     lines = [table(head, rows, right=(2,)) if rows else "no dead letters"]
     if page.next_page_token:
-        # A token may begin with a hyphen.
-        lines.append(f"more: hark dead list --after={page.next_page_token}")
+        lines.append(f"more: {next_page(given, 'dead list', page.next_page_token)}")
     return Answer(document, "\n".join(lines))
 
 
