@@ -100,8 +100,8 @@ async def test_draining_waits_for_an_answer_over_a_socket(start_web: StartWeb) -
     sockets.close()
 
 
-def test_row_86_no_init(tmp_path: Path) -> None:
-    """Row 86: who does not say hello in time is closed with the protocol's code."""
+def test_no_init(tmp_path: Path) -> None:
+    """Fault row 86: who does not say hello in time is closed with the protocol's code."""
     web = WebProcess(tmp_path, terms=Terms(init_within_s=0.2))
     try:
         with RawWebSocket(web.wait_serving().address) as ws:
@@ -145,8 +145,8 @@ def test_no_more_connections_than_may_stay_open(tmp_path: Path) -> None:
         web.close()
 
 
-def test_row_79_a_client_that_answers_no_ping(joined: WebProcess) -> None:
-    """Row 79: half-open; it is let go of within two heartbeats, and nobody else is."""
+def test_a_client_that_answers_no_ping(joined: WebProcess) -> None:
+    """Fault row 79: half-open; it is let go of within two heartbeats, and nobody else is."""
     with RawWebSocket(joined.address) as silent, RawWebSocket(joined.address) as alive:
         silent.init().subscribe("1", EVENTS, user="silent")
         silent.hear()
@@ -162,8 +162,8 @@ def test_row_79_a_client_that_answers_no_ping(joined: WebProcess) -> None:
         assert alive.hear() == {"type": "pong"}
 
 
-def test_row_79_a_client_that_is_unplugged(hark: FarmProcess, tmp_path: Path) -> None:
-    """Row 79: half-open, by WebSocket and by events; each is let go of within two heartbeats."""
+def test_a_client_that_is_unplugged(hark: FarmProcess, tmp_path: Path) -> None:
+    """Fault row 79: half-open, over both transports; each is let go of within two heartbeats."""
     (tmp_path / "sockets").symlink_to(socket_directory(hark.data_dir))
     command = ["unshare", "-rn", sys.executable, "-m", "tests.web.unplugged"]
     done = subprocess.run(
@@ -175,8 +175,8 @@ def test_row_79_a_client_that_is_unplugged(hark: FarmProcess, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("transport", ["websocket", "events"])
-def test_row_79_a_reader_that_stops(joined: WebProcess, transport: str) -> None:
-    """Row 79: what waits for it is bounded, it is let go of, and misses nothing when it is back."""
+def test_a_reader_that_stops(joined: WebProcess, transport: str) -> None:
+    """Fault row 79: what waits for it is bounded, it is let go of, and goes on without a hole."""
     user, author = f"stopper by {transport}", f"flooder of {transport}"
     data(joined.address, FOLLOW, a=user, b=author)
     reader: Any
@@ -199,10 +199,8 @@ def test_row_79_a_reader_that_stops(joined: WebProcess, transport: str) -> None:
     assert heard == [f"New post from {author}: {content}" for content in contents]
 
 
-def test_row_79_what_waits_for_readers_that_stop_is_bounded(
-    hark: FarmProcess, tmp_path: Path
-) -> None:
-    """Row 79: not even a process that lets go of nobody keeps much for them."""
+def test_what_waits_for_readers_that_stop_is_bounded(hark: FarmProcess, tmp_path: Path) -> None:
+    """Fault row 79: not even a process that lets go of nobody keeps much for them."""
     (tmp_path / "sockets").symlink_to(socket_directory(hark.data_dir))
     web = WebProcess(tmp_path, number=2, terms=Terms(heartbeat_s=60))
     data(hark.http_address, FOLLOW, a="sleeper", b="talker")

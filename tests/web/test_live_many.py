@@ -81,8 +81,8 @@ class Member(asyncio.Protocol):
         self._crowd.lost += 1
 
 
-async def test_row_79_thousands_are_idle(farm: StartFarm, tmp_path: Path) -> None:
-    """Row 79: none is let go of, and what they cost is little; then all are told at once."""
+async def test_thousands_are_idle(farm: StartFarm, tmp_path: Path) -> None:
+    """Fault row 79: none is let go of, and what they cost is little; then all are told at once."""
     people = [f"fan {number}" for number in range(PEOPLE)]
     follows = tmp_path / "follows.tsv"
     follows.write_text("".join(f"{user}\tstar\n" for user in people))

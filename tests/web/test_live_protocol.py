@@ -125,14 +125,16 @@ def test_a_close_is_answered(ws: RawWebSocket) -> None:
 # Row 86: each breach of the protocol is closed with the protocol's code.
 
 
-def test_row_86_subscribe_before_init(ws: RawWebSocket) -> None:
+def test_subscribe_before_init(ws: RawWebSocket) -> None:
+    """Fault row 86."""
     ws.subscribe("1", EVENTS, user="somebody")
     assert ws.closed() == (4401, "Unauthorized")
     assert ws.gone()
 
 
 @pytest.mark.parametrize("protocol", [None, "graphql-ws", "soap, graphql-ws"])
-def test_row_86_unknown_protocol(hark: FarmProcess, protocol: str | None) -> None:
+def test_unknown_protocol(hark: FarmProcess, protocol: str | None) -> None:
+    """Fault row 86."""
     with RawWebSocket(hark.http_address, protocol=protocol) as ws:
         assert "sec-websocket-protocol" not in ws.response.headers
         assert ws.closed().code == 4406
@@ -144,18 +146,21 @@ def test_one_known_protocol_is_enough(hark: FarmProcess) -> None:
         ws.init()
 
 
-def test_row_86_init_twice(ws: RawWebSocket) -> None:
+def test_init_twice(ws: RawWebSocket) -> None:
+    """Fault row 86."""
     ws.init().say(type="connection_init")
     assert ws.closed() == (4429, "Too many initialisation requests")
 
 
-def test_row_86_the_same_id_twice(ws: RawWebSocket) -> None:
+def test_the_same_id_twice(ws: RawWebSocket) -> None:
+    """Fault row 86."""
     ws.init().subscribe("same", EVENTS, user="somebody")
     ws.subscribe("same", EVENTS, user="somebody else")
     assert ws.closed() == (4409, "Subscriber for same already exists")
 
 
-def test_row_86_101_subscriptions(ws: RawWebSocket) -> None:
+def test_101_subscriptions(ws: RawWebSocket) -> None:
+    """Fault row 86."""
     ws.init()
     for number in range(graphql_ws.OPERATIONS_MAX):
         ws.subscribe(str(number), EVENTS, user=f"somebody {number}")
@@ -167,7 +172,8 @@ def test_row_86_101_subscriptions(ws: RawWebSocket) -> None:
     assert "at most 100" in closed.reason
 
 
-def test_row_86_a_frame_of_a_megabyte(ws: RawWebSocket) -> None:
+def test_a_frame_of_a_megabyte(ws: RawWebSocket) -> None:
+    """Fault row 86."""
     ws.init().text(json.dumps({"type": "ping", "payload": {"a": "x" * 2**20}}))
     assert ws.closed().code == 1009
     assert ws.gone()
@@ -202,14 +208,16 @@ def test_the_largest_message(ws: RawWebSocket) -> None:
         '{"type":"complete"}', "[" * 60_000,
     ],
 )  # fmt: skip
-def test_row_86_a_message_that_is_none(ws: RawWebSocket, text: str) -> None:
+def test_a_message_that_is_none(ws: RawWebSocket, text: str) -> None:
+    """Fault row 86."""
     ws.init().text(text)
     closed = ws.closed()
     assert closed.code == 4400
     assert closed.reason.startswith("Invalid message: ")
 
 
-def test_row_86_a_binary_message(ws: RawWebSocket) -> None:
+def test_a_binary_message(ws: RawWebSocket) -> None:
+    """Fault row 86."""
     ws.init().frame(Opcode.BINARY, b'{"type":"ping"}')
     assert ws.closed().code == 4400
 
