@@ -1,7 +1,7 @@
 """The live inbox in GraphQL: what can happen in it, and the subscription to it.
 
 The subscription passes the events on as they come from the farm. Whoever shows them makes one of
-these types of each, or shows many at once: see subscriptions.py.
+these types of each, or shows many at once: see rendering.py.
 """
 
 from __future__ import annotations
