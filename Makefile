@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+JOBS := 2
 N := 300
 SEED :=
 
@@ -29,9 +30,10 @@ help: ## show this list
 run: $(VENV)/.run $(VENV)/.proto ## install what Hark needs and start it with sample data
 	@exec $(BIN)/python supervisor.py $(ARGS)
 
-# The tests prove that gateway/pb is fresh, so they must not find it freshly written.
+# The tests prove that gateway/pb is fresh, so they must not find it freshly written. Most of them wait for processes
+# most of the time, so they share the machine (JOBS=0 runs one after the other).
 test: $(VENV)/.dev $(VENV)/.audit $(VENV)/.clients ## run the tests, all but the slow ones
-	@exec $(BIN)/python -m pytest -m "not slow and not bench" $(ARGS)
+	@exec $(BIN)/python -m pytest -m "not slow and not bench" --numprocesses $(JOBS) --dist worksteal $(ARGS)
 
 test-all: $(VENV)/.dev $(VENV)/.audit $(VENV)/.clients ## run the tests, slow ones too
 	@exec $(BIN)/python -m pytest -m "not bench" $(ARGS)

@@ -36,16 +36,22 @@ def socket_directory(data_dir: Path) -> Path:
 
     Raises `StartError` where it belongs to somebody else.
     """
-    directory = data_dir / "sockets"
-    if len(os.fsencode(directory / _LONGEST_NAME)) > PATH_BYTES_MAX:
-        digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
-        directory = Path(tempfile.gettempdir()) / f"hark-{os.getuid()}-{digest}"
+    directory = socket_path(data_dir)
     directory.mkdir(mode=0o700, exist_ok=True)
     found = directory.lstat()
     if found.st_uid != os.getuid() or not directory.is_dir() or directory.is_symlink():
         raise StartError(f"{directory}: is not a directory of this user; remove it and start again")
     directory.chmod(0o700)
     return directory
+
+
+def socket_path(data_dir: Path) -> Path:
+    """Where that directory is, made or not."""
+    directory = data_dir / "sockets"
+    if len(os.fsencode(directory / _LONGEST_NAME)) <= PATH_BYTES_MAX:
+        return directory
+    digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"hark-{os.getuid()}-{digest}"
 
 
 class Addresses:

@@ -25,7 +25,7 @@ from farm.clock import SystemClock
 from farm.datadir import LOCK_NAME
 from farm.errors import InvalidArgument, Unavailable
 from farm.observe import ProcessMetrics
-from farm.sockets import Addresses, Sockets
+from farm.sockets import Addresses, Sockets, socket_path
 from farm.wire import FarmState, Kind, pack
 from gateway.pb.hark.v1.hark_pb2 import PublishPostRequest
 from gateway.pb.hark.v1.hark_pb2_grpc import PublisherServiceStub
@@ -43,7 +43,7 @@ class Asking:
 
     def __init__(self, hark: FarmProcess) -> None:
         self._sockets = Sockets()
-        self._addresses = Addresses(hark.data_dir / "sockets")
+        self._addresses = Addresses(socket_path(hark.data_dir))
         self.farm = FarmClient(self._sockets, self._addresses)
         self.store = StoreClient(
             self._sockets,
@@ -139,7 +139,7 @@ def test_the_ready_line_comes_once_and_everything_serves(farm: StartFarm) -> Non
     ]  # fmt: skip
     for port in (hark.grpc_port, hark.http_port):
         socket.create_connection(("127.0.0.1", port), 1).close()
-    for path in (hark.data_dir, hark.data_dir / "sockets", hark.data_dir / "metrics"):
+    for path in (hark.data_dir, socket_path(hark.data_dir), hark.data_dir / "metrics"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
     assert hark.stop() == 0
     assert hark.ready_line.count("\n") == 1
@@ -282,6 +282,7 @@ def test_a_directory_of_others_is_not_made_private(farm: StartFarm, tmp_path: Pa
 def test_a_path_too_long_for_sockets(farm: StartFarm, tmp_path: Path) -> None:
     hark = farm(*QUICK, data_dir=tmp_path / ("d" * 100))
     assert not (hark.data_dir / "sockets").exists()
+    assert stat.S_IMODE(socket_path(hark.data_dir).stat().st_mode) == 0o700
     assert hark.stop() == 0
 
 
@@ -549,7 +550,7 @@ def test_a_second_signal_ends_at_once(farm: StartFarm) -> None:
 
 def test_a_signal_during_the_start(farm: StartFarm) -> None:
     hark = farm(*QUICK, wait=False)
-    wait_until((hark.data_dir / "sockets").exists)
+    wait_until(socket_path(hark.data_dir).exists)
     children = wait_until(lambda: list(hark.children()))
     hark.signal(signal.SIGTERM)
     assert hark.wait() == 0, hark.log_tail()
