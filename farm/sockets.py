@@ -110,6 +110,9 @@ class Sockets:
     def puller(self, address: str) -> Puller:
         return Puller(self._bounded(self._context.socket(zmq.PULL)), address)
 
+    def waiter(self, *served: Server | Puller) -> Waiter:
+        return Waiter(*served)
+
     def async_server(self, address: str) -> AsyncServer:
         return AsyncServer(self._bounded(self._async.socket(zmq.ROUTER)), address)
 

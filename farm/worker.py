@@ -16,13 +16,14 @@ from dataclasses import dataclass
 
 from setproctitle import setproctitle
 
-from farm import wire
+from farm import failpoints, wire
 from farm.audience import BitMap
 from farm.channels.channel import Channel, Durations, Slots, Work
 from farm.channels.simulated import Simulated
 from farm.clock import Clock, SystemClock
 from farm.config import Child, Settings
 from farm.errors import Internal, Unavailable
+from farm.failpoints import Point, passing
 from farm.lifecycle import State
 from farm.observe import log, logs, start_logging
 from farm.schedule import LeaseTerms
@@ -55,6 +56,7 @@ def main() -> int:
         log_format=settings.log_format,
         log_level=settings.log_level,
     )
+    failpoints.arm(child.failpoints)
     asyncio.run(run(child, clock))
     return 0
 
@@ -122,8 +124,8 @@ class Worker:
         self._reports = 0
         self._pace = _Pace(clock)
         self._draining = asyncio.Event()
-        self._ended = asyncio.Event()  # some work has ended, so there is something to report
-        self._room = asyncio.Event()  # and perhaps room for more
+        self._news = asyncio.Event()  # some work has begun or ended
+        self._room = asyncio.Event()  # there is perhaps room for more
 
     def drain(self) -> None:
         """Begins no send any more. What is in flight ends, the rest goes back untried."""
@@ -194,6 +196,8 @@ class Worker:
 
     def _begin(self, answer: LeaseAnswer, end_s: float) -> None:
         """Delivers what was granted, one task for each channel."""
+        if answer.grants:
+            passing(Point.WORKER_GRANTED)
         works = [
             Work(
                 grant,
@@ -206,6 +210,7 @@ class Worker:
         ]
         for work in works:
             self._works[work.grant.lease] = self._open[work.grant.lease] = work
+        self._news.set()
         works.sort(key=lambda work: work.grant.channel)
         for channel, group in itertools.groupby(works, key=lambda work: work.grant.channel):
             task = asyncio.create_task(self._deliver(self._channels[channel], list(group)))
@@ -214,6 +219,7 @@ class Worker:
 
     async def _deliver(self, channel: Channel, works: Sequence[Work]) -> None:
         try:
+            passing(Point.WORKER_SEND)
             await channel.deliver(works, self._slots)
         except Exception as error:  # noqa: BLE001
             # A bug in the channel is a failed try, so that it ends as a dead letter, not in a loop.
@@ -224,8 +230,9 @@ class Worker:
                     work.finish()
 
     def _on_finish(self, work: Work) -> None:
+        passing(Point.WORKER_SENT)
         self._pace.note(work.grant.recipients)
-        self._ended.set()
+        self._news.set()
         self._room.set()
         last = work.grant.attempt + 1 >= self._max_attempts
         log(
@@ -241,10 +248,11 @@ class Worker:
     # Reporting
 
     async def _report_as_it_comes(self) -> None:
-        """At once when some work has ended, else every 100 ms, for ever."""
+        """At once when some work has ended, else every 100 ms while there is any; for ever."""
         while True:
-            await _either(self._ended, REPORT_EVERY_S)
-            self._ended.clear()
+            busy = self._works or self._unacknowledged
+            await _either(self._news, REPORT_EVERY_S if busy else None)
+            self._news.clear()
             await self._report()
             await asyncio.sleep(REPORT_GAP_S)
 
@@ -264,10 +272,13 @@ class Worker:
         for report in list(self._unacknowledged.values()):
             if now_s - report.sent_s > RESEND_AFTER_S:
                 report.sent_s = now_s
+                passing(Point.WORKER_REPORT)
                 await self._pusher.push(report.payload, PUSH_TIMEOUT_S)
+                passing(Point.WORKER_REPORTED)
 
     async def _say_goodbye(self) -> None:
         """Reports what is left, and stays until that is durable, but not for ever."""
+        passing(Point.WORKER_GOODBYE)
         for work in list(self._open.values()):
             work.finish()
         for attempt in range(GOODBYES_MAX):
@@ -323,8 +334,8 @@ class _Pace:
         return self._per_second
 
 
-async def _either(event: asyncio.Event, timeout_s: float) -> None:
-    """Until the event, or so long."""
+async def _either(event: asyncio.Event, timeout_s: float | None) -> None:
+    """Until the event, or so long; None: as long as it takes."""
     try:
         async with asyncio.timeout(timeout_s):
             await event.wait()

@@ -22,7 +22,7 @@ from farm.clock import Clock, SystemClock
 from farm.config import Child
 from farm.errors import HarkError, Internal, StartError
 from farm.observe import log, start_logging
-from farm.sockets import Addresses, Sockets, Waiter
+from farm.sockets import Addresses, Sockets
 from farm.store.alike import alike
 from farm.store.answers import Answering
 from farm.store.events import events_after
@@ -75,7 +75,7 @@ class Reader:
         self._clock = clock
         self._requests = sockets.server(addresses.reader(number))
         self._control = sockets.server(addresses.control("reader", number))
-        self._waiter = Waiter(self._requests, self._control)
+        self._waiter = sockets.waiter(self._requests, self._control)
         self._segments = SegmentCache()
         self._sweeper = Sweeper(clock) if number == 1 else None
         self._answered: dict[str, tuple[int, bytes]] = {}  # the last answer of each client
@@ -89,15 +89,20 @@ class Reader:
     def serve(self) -> None:
         """Until stopped."""
         while not self._stopping:
-            while (ping := self._control.receive()) is not None:
-                self._control.reply(ping[0], wire.pack(Kind.PONG, {"serving": True}))
-            # One request a turn, so that pings and signals are heard however many there are.
-            request = self._requests.receive()
-            if request is not None:
-                self._requests.reply(request[0], self._answer(request[1]))
-            else:
-                self._sweep()
+            if not self.step():
                 self._waiter.wait(LOOK_UP_S)
+
+    def step(self) -> bool:
+        """Answers one request, so that pings and signals are heard however many there are; False
+        where none waits, and then it sweeps a little."""
+        while (ping := self._control.receive()) is not None:
+            self._control.reply(ping[0], wire.pack(Kind.PONG, {"serving": True}))
+        request = self._requests.receive()
+        if request is None:
+            self._sweep()
+            return False
+        self._requests.reply(request[0], self._answer(request[1]))
+        return True
 
     def _answer(self, payload: bytes) -> bytes:
         try:

@@ -22,7 +22,7 @@ from farm.config import Child, Settings
 from farm.errors import Corrupt, StartError
 from farm.observe import ProcessMetrics, log, start_logging
 from farm.schedule import Backoff, LeaseTerms
-from farm.sockets import Addresses, Sockets, Teller, Waiter
+from farm.sockets import Addresses, Sockets, Teller
 from farm.store.core import DAY_US, Answers, Core, Group, Rules
 from farm.store.dispatch import Terms
 from farm.store.sqlite import Checkpointer, SqliteStorage
@@ -114,7 +114,7 @@ class Writer:
         self._requests = sockets.server(addresses.store)
         self._outcomes = sockets.puller(addresses.outcomes)
         self._control = sockets.server(addresses.control("store", 1))
-        self._waiter = Waiter(self._requests, self._outcomes, self._control)
+        self._waiter = sockets.waiter(self._requests, self._outcomes, self._control)
         self._answered: dict[str, tuple[int, bytes]] = {}  # the last answer of each asker
         self._waiting: dict[str, tuple[Envelope, float]] = {}  # sessions, until when
         self._timer_s = 0.0
@@ -125,16 +125,22 @@ class Writer:
 
     def serve(self, storage: SqliteStorage) -> None:
         """Until stopped; what was taken by then is answered."""
-        copying = False
+        busy = False
         while not self._stopping:
-            self._waiter.wait(0 if copying else min(LOOK_UP_S, self._patience_s()))
-            self._answer_pings()
-            self._turn()
-            self._dismiss()
-            copying = storage.step_backup()
-            storage.checkpoint()
+            self._waiter.wait(0 if busy else min(LOOK_UP_S, self.patience_s()))
+            busy = self.step(storage)
 
-    def _patience_s(self) -> float:
+    def step(self, storage: SqliteStorage) -> bool:
+        """Answers all that waits, and does what is due; whether there is more to do at once."""
+        self._answer_pings()
+        self._turn()
+        self._dismiss()
+        copying = storage.step_backup()
+        storage.checkpoint()
+        return copying
+
+    def patience_s(self) -> float:
+        """How long nothing is due, were nobody to ask for anything."""
         now_s = self._clock.monotonic_s()
         waits = [self._timer_s, *(until_s for _, until_s in self._waiting.values())]
         return min(waits) - now_s
