@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
-from farm import config, datadir, importing, ports, wire
+from farm import config, datadir, failpoints, importing, ports, wire
 from farm.children import MODULES, Death, Keeper, Surroundings
 from farm.client import StoreClient
 from farm.clock import Clock, SystemClock
@@ -37,6 +37,7 @@ from farm.errors import (
     StartError,
     Unavailable,
 )
+from farm.failpoints import Point, passing
 from farm.limits import WORKERS_MAX
 from farm.observe import ProcessMetrics, log, start_logging
 from farm.remains import Remains
@@ -65,6 +66,7 @@ def main() -> NoReturn:
         start_logging(
             "supervisor", clock, log_format=settings.log_format, log_level=settings.log_level
         )
+        failpoints.arm(config.failpoints())
         status = supervise(settings, clock)
     except (ConfigError, StartError) as error:
         print(f"hark: {' '.join(error.message.split())}", file=sys.stderr, flush=True)
@@ -142,6 +144,7 @@ class Farm:
             settings=settings,
             socket_directory=socket_dir,
             environment=config.child_environment(metrics_dir),
+            failpoints=config.failpoints(),
             sockets=self._sockets,
             clock=clock,
         )
@@ -212,6 +215,7 @@ class Farm:
         self._let_serve(*MODULES)
         await self._until_serving(*MODULES)
         self._ready = True
+        passing(Point.SUPERVISOR_READY)
         print(f"{ready} workers={len(self._workers())} pid={os.getpid()}", flush=True)
 
     def _let_serve(self, *roles: str) -> None:
@@ -255,6 +259,7 @@ class Farm:
 
     def _on_death(self, keeper: Keeper, death: Death) -> None:
         log(logging.ERROR, str(death))
+        passing(Point.SUPERVISOR_DEATH)
         self._remains.add(death.pid)
         if keeper.role == "worker":
             self._died_workers.append(keeper.name)

@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from farm import failpoints
 from farm.clock import Clock
 from farm.config import Child, Settings
 from farm.errors import Unavailable
+from farm.failpoints import Point, passing
 from farm.observe import log
 from farm.sockets import Addresses, Asker, Sockets
 from farm.wire import Kind, Process, WireError, pack
@@ -58,6 +60,7 @@ class Surroundings:
     settings: Settings
     socket_directory: Path
     environment: Mapping[str, str]
+    failpoints: str
     sockets: Sockets
     clock: Clock
 
@@ -91,6 +94,7 @@ class Life:
 
     def tell(self, child: Child) -> None:
         """What it was started for; its end of the pipe may be closed already."""
+        passing(Point.SUPERVISOR_TELL)
         self.told = True
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError), self.process.stdin as pipe:
@@ -187,6 +191,7 @@ class Keeper:
         self._stop_asked.set()
         if self._life.ended.is_set():
             return True
+        passing(Point.SUPERVISOR_STOP)
         # Before it is told anything a child has nothing to drain.
         self._life.process.send_signal(signal.SIGTERM if self._life.told else signal.SIGKILL)
         try:
@@ -211,6 +216,7 @@ class Keeper:
     # One life
 
     def _start(self) -> Life:
+        passing(Point.SUPERVISOR_START)
         self._generation += 1
         name = f"{self.role}-{self.number}-{self._around.run}-{self._generation}"
         process = subprocess.Popen(
@@ -275,6 +281,7 @@ class Keeper:
             name=self._life.name,
             sockets=str(self._around.socket_directory),
             settings=self._around.settings,
+            failpoints=failpoints.of_life(self._around.failpoints, self._generation),
         )
 
     # Between two lives

@@ -357,11 +357,14 @@ def data_directory() -> str:
     return os.environ.get("HARK_DATA_DIR", str(_FIELDS["data_dir"].default))
 
 
+def failpoints() -> str:
+    """Where the farm's processes are to fail, for `farm.failpoints`."""
+    return os.environ.get("HARK_FAILPOINTS", "")
+
+
 def child_environment(metrics_directory: Path) -> dict[str, str]:
     """The environment of a child process: this one's, and where its metrics files go."""
-    own = {
-        k: v for k, v in os.environ.items() if not k.startswith("HARK_") or k == "HARK_FAILPOINTS"
-    }
+    own = {k: v for k, v in os.environ.items() if not k.startswith("HARK_")}
     return own | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_directory)}
 
 
@@ -376,6 +379,7 @@ class Child:
 
     `settings` has the ports and the data directory as resolved by the supervisor. `name` is unique
     for this life of the process (a worker's session): role, number, generation, farm's run.
+    `failpoints` are those of this life.
     """
 
     role: str
@@ -383,10 +387,12 @@ class Child:
     name: str
     sockets: str
     settings: Settings
+    failpoints: str = ""
 
     def to_json(self) -> str:
         values = {"role": self.role, "number": self.number, "name": self.name}
-        return json.dumps(values | {"sockets": self.sockets, "settings": self.settings.to_json()})
+        values |= {"sockets": self.sockets, "failpoints": self.failpoints}
+        return json.dumps(values | {"settings": self.settings.to_json()})
 
     @staticmethod
     def from_standard_input() -> Child:

@@ -28,6 +28,7 @@ from farm.client import StoreClient
 from farm.clock import Clock
 from farm.cursor import END, Cursor, InboxCursors
 from farm.errors import ResourceExhausted, Unavailable
+from farm.failpoints import Point, passing
 from farm.observe import ProcessMetrics, log
 from farm.sockets import Addresses, Sockets
 from farm.wire import (
@@ -368,6 +369,7 @@ class Live:
         while True:
             news: list[News] = []
             for payload in await self._frames.receive():
+                passing(Point.LIVE_FRAME)
                 received = self._understood(payload)
                 if received is not None and self._is_new(received):
                     if received.after != self._received and self._cursors is not None:

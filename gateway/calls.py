@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from farm.errors import HarkError, Internal, InvalidArgument, ResourceExhausted, Unavailable
+from farm.failpoints import Point, passing
 from farm.observe import log
 from gateway.status import Context, abort
 
@@ -108,7 +109,10 @@ class Calls:
                 await abort(context, self._too_many())
             self._enter(size)
             try:
-                return (await method(parse(raw))).SerializeToString()
+                passing(Point.GATEWAY_ASK)
+                response = await method(parse(raw))
+                passing(Point.GATEWAY_REPLY)
+                return response.SerializeToString()
             except HarkError as refusal:
                 error = refusal
             except Exception:  # noqa: BLE001  whatever it is, its text stays here

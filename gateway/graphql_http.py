@@ -18,6 +18,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
+from farm.failpoints import Point, passing
 from gateway.context import Context
 from gateway.refusals import (
     JSON,
@@ -83,6 +84,7 @@ class GraphQL:
 
     async def run(self, question: Question, method: str) -> Answer:
         """Raises `HttpRefusal` where this may not be asked by this method, or is a subscription."""
+        passing(Point.WEB_ASK)
         try:
             result = await self._schema.execute(
                 question.query,
@@ -95,6 +97,7 @@ class GraphQL:
             _refuse_operation(error, method)
         except CannotGetOperationTypeError:
             _invalid("operationName: must name an operation of the query; it has none or several")
+        passing(Point.WEB_REPLY)
         return self._answer(result)
 
     def _answer(self, result: ExecutionResult) -> Answer:

@@ -22,6 +22,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from setproctitle import setproctitle
 
+from farm import failpoints
 from farm.client import FarmClient, StoreClient
 from farm.clock import Clock, SystemClock
 from farm.config import Child
@@ -86,6 +87,7 @@ def main() -> None:
         log_format=child.settings.log_format,
         log_level=child.settings.log_level,
     )
+    failpoints.arm(child.failpoints)
     try:
         uvloop.run(serve(child, clock, Random()))
     except StartError as error:

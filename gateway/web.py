@@ -21,6 +21,7 @@ from sanic.http.constants import HTTP
 from sanic.server import AsyncioServer
 from setproctitle import setproctitle
 
+from farm import failpoints
 from farm.client import FarmClient, StoreClient
 from farm.clock import Clock, SystemClock
 from farm.config import Child
@@ -57,6 +58,7 @@ def main(terms: Terms = USUAL) -> None:
         log_format=child.settings.log_format,
         log_level=child.settings.log_level,
     )
+    failpoints.arm(child.failpoints)
     try:
         uvloop.run(serve(child, clock, Random(), terms))
     except StartError as error:

@@ -19,6 +19,7 @@ from farm import wire
 from farm.clock import Clock, SteadyClock
 from farm.cursor import InboxCursors
 from farm.errors import HarkError, Internal, Refused
+from farm.failpoints import Point, passing
 from farm.observe import log
 from farm.store import totals
 from farm.store.dispatch import Dispatch, Terms
@@ -354,6 +355,7 @@ class Core:
         applied = [
             self._dispatch.apply(message.session, outcome, now_us) for outcome in message.leases
         ]
+        passing(Point.STORE_OUTCOMES)
         name = (message.session, message.number)
         before = name in counted or message.number in self._heard.get(message.session, ())
         if any(applied) and not before:
@@ -385,6 +387,8 @@ class Core:
                 lost = given[session][1] if session in given else []
                 given[session] = (request, lost, grants)
         self._dispatch.flush()
+        if any(grants for _, _, grants in given.values()):
+            passing(Point.STORE_LEASE)
         return given
 
     def _answer(

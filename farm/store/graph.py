@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from farm.audience import HIGHEST, BitMap, between, seal, split, unseal
 from farm.errors import NotFound, ResourceExhausted
+from farm.failpoints import Point, passing
 from farm.lifecycle import Reason
 from farm.limits import shown
 from farm.store.presence import Presence
@@ -202,6 +203,7 @@ class Graph:
             one = self.numbered(number)
             ordinals[number] = one.last_ordinal
             self._add(one, BitMap(members))
+        passing(Point.STORE_IMPORT)
         self._storage.add_relations(
             RelationRow(edge >> 32, edge & LOW, FOLLOW, change, 0, ordinals[edge & LOW])
             for edge in sorted((edge & LOW) << 32 | edge >> 32 for edge in new)

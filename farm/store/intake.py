@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from farm.audience import seal
 from farm.errors import AlreadyExists, NotFound, ResourceExhausted
+from farm.failpoints import Point, passing
 from farm.lifecycle import REST, Part, Reason, State
 from farm.limits import shown
 from farm.store import totals
@@ -109,6 +110,7 @@ class Intake:
         self._looked_up.clear()
         if posts:
             self._storage.add_posts(posts)
+            passing(Point.STORE_FANOUT)
             self._storage.save_parts(self._parts)
             self._count(posts)
             self._posts, self._parts, self._fresh = {}, [], {}

@@ -17,10 +17,11 @@ from typing import Any
 import apsw
 from setproctitle import setproctitle
 
-from farm import wire
+from farm import failpoints, wire
 from farm.clock import Clock, SystemClock
 from farm.config import Child
 from farm.errors import HarkError, Internal, StartError
+from farm.failpoints import Point, passing
 from farm.observe import log, start_logging
 from farm.sockets import Addresses, Sockets
 from farm.store.alike import alike
@@ -42,6 +43,7 @@ def main() -> int:
     setproctitle(f"hark: {name}")
     clock = SystemClock()
     start_logging(name, clock, log_format=settings.log_format, log_level=settings.log_level)
+    failpoints.arm(child.failpoints)
     try:
         snapshot = SqliteSnapshot.open(Path(settings.data_dir))
     except StartError as error:
@@ -101,7 +103,9 @@ class Reader:
         if request is None:
             self._sweep()
             return False
-        self._requests.reply(request[0], self._answer(request[1]))
+        answer = self._answer(request[1])
+        passing(Point.READER_REPLY)
+        self._requests.reply(request[0], answer)
         return True
 
     def _answer(self, payload: bytes) -> bytes:

@@ -11,6 +11,7 @@ import logging
 
 from farm.audience import BitMap, seal, unseal
 from farm.errors import Corrupt
+from farm.failpoints import Point, passing
 from farm.lifecycle import State
 from farm.observe import log
 from farm.store.dispatch import Dispatch
@@ -62,6 +63,7 @@ class Retention:
                 log(logging.ERROR, "an old post cannot be removed", post=post.id, why=error)
                 break
             removed.append(post)
+            passing(Point.STORE_RETENTION)
         if removed:
             self._note(removed)
         full = len(removed) == POSTS_PER_STEP

@@ -17,6 +17,7 @@ import apsw
 
 from farm.audience import unseal
 from farm.errors import NotFound, ResourceExhausted, StartError
+from farm.failpoints import Point, passing
 from farm.store.sqlite_backup import RESTORED, Backup
 from farm.store.sqlite_snapshot import (
     BUSY_MS,
@@ -109,6 +110,7 @@ class SqliteStorage(SqliteSnapshot):
         self.db.execute("begin immediate")
 
     def commit(self) -> None:
+        passing(Point.STORE_COMMIT)
         try:
             self.db.execute("commit")
         except apsw.FullError:
@@ -118,6 +120,7 @@ class SqliteStorage(SqliteSnapshot):
             raise StorageFull("the disk is full", retry_after_ms=5_000) from None
         except apsw.Error as error:
             raise CommitUnknown(str(error)) from error
+        passing(Point.STORE_COMMITTED)
 
     def rollback(self) -> None:
         """Also where SQLite has already rolled back by itself, as it does on a full disk."""
@@ -170,6 +173,7 @@ class SqliteStorage(SqliteSnapshot):
         work. Where a reader is in the way, later: the writer waits for nobody."""
         if self._log_pages < self._restart_at_pages:
             return
+        passing(Point.STORE_CHECKPOINT)
         self.db.set_busy_timeout(RESTART_BUSY_MS)
         try:
             ((busy, _, _),) = self.db.execute("pragma wal_checkpoint(restart)")
@@ -456,6 +460,7 @@ def _write_log_anew(path: Path, vfs: str | None) -> None:
     try:
         size = file.xFileSize()
         for first in range(0, size, LOG_STEP_BYTES):
+            passing(Point.STORE_RECOVER)
             file.xWrite(file.xRead(min(LOG_STEP_BYTES, size - first), first), first)
         file.xSync(apsw.SQLITE_SYNC_FULL)
     finally:
@@ -483,6 +488,7 @@ def _migrate(storage: SqliteStorage, *, chance: random.Random, now_us: int) -> N
         )
     if version < SCHEMA_VERSION:
         storage.begin()
+        storage.db.exec_trace = _before_each_statement
         for name in SCHEMA[version:]:
             statements = resources.files("farm.store").joinpath(name).read_text("utf-8")
             for _ in storage.db.execute(statements):
@@ -492,8 +498,14 @@ def _migrate(storage: SqliteStorage, *, chance: random.Random, now_us: int) -> N
                 Meta(chance.getrandbits(62), chance.randbytes(32), 0, now_us, b"\x80")
             )
         storage.db.pragma("user_version", SCHEMA_VERSION)
+        storage.db.exec_trace = None
         storage.commit()
     _take_incarnation(storage, chance)
+
+
+def _before_each_statement(*_: object) -> bool:
+    passing(Point.STORE_SCHEMA)
+    return True
 
 
 def _take_incarnation(storage: SqliteStorage, chance: random.Random) -> None:
@@ -522,6 +534,7 @@ class Checkpointer:
     def _run(self) -> None:
         connection = connect(self._path, apsw.SQLITE_OPEN_READWRITE)
         while not self._stop.wait(CHECKPOINT_EVERY_S):
+            passing(Point.STORE_COPY)
             # On a full or failing disk the writer finds out by itself; here it is tried again.
             with contextlib.suppress(apsw.Error):
                 connection.execute("pragma wal_checkpoint(passive)").fetchall()

@@ -15,6 +15,7 @@ from pathlib import Path
 import apsw
 
 from farm.errors import AlreadyExists, InvalidArgument, ResourceExhausted
+from farm.failpoints import Point, passing
 
 PAGES_PER_STEP = 256
 RESTORED = 0  # the incarnation of a copy that was never started
@@ -47,6 +48,7 @@ class Backup:
 
     def step(self) -> None:
         """Copies some pages. Raises `ResourceExhausted` where there is no room; then it is over."""
+        passing(Point.STORE_BACKUP)
         try:
             with contextlib.suppress(apsw.BusyError, apsw.LockedError):
                 self._steps.step(PAGES_PER_STEP)
@@ -73,5 +75,6 @@ class Backup:
             os.close(descriptor)
             if path is self._part:
                 os.link(self._part, self.target)  # unlike a rename, never over another file
+                passing(Point.STORE_BACKUP_NAMED)
                 self._part.unlink()
         self.done = True

@@ -16,10 +16,11 @@ from pathlib import Path
 import apsw
 from setproctitle import setproctitle
 
-from farm import wire
+from farm import failpoints, wire
 from farm.clock import Clock, SystemClock
 from farm.config import Child, Settings
 from farm.errors import Corrupt, StartError
+from farm.failpoints import Point, passing
 from farm.observe import ProcessMetrics, log, start_logging
 from farm.schedule import Backoff, LeaseTerms
 from farm.sockets import Addresses, Sockets, Teller
@@ -45,6 +46,7 @@ def main() -> int:
     setproctitle("hark: store")
     clock = SystemClock()
     start_logging("store", clock, log_format=settings.log_format, log_level=settings.log_level)
+    failpoints.arm(child.failpoints)
     chance = random.Random(settings.seed)
     data_dir = Path(settings.data_dir)
     try:
@@ -171,6 +173,7 @@ class Writer:
             if teller is None:
                 teller = self._sockets.teller(self._addresses.live(place))
                 self._tellers[place] = teller
+            passing(Point.STORE_TELL)
             teller.tell(wire.pack(Kind.FRAME, *frame))
 
     def _collect(self) -> tuple[Group, Writes]:
@@ -237,9 +240,11 @@ class Writer:
             first += count
             self._remember(client, number, payload)
             for envelope in envelopes:
+                passing(Point.STORE_REPLY)
                 self._requests.reply(envelope, payload)
         for session, answer in answers.leases.items():
             envelope, _ = self._waiting.pop(session)
+            passing(Point.STORE_GRANT)
             self._requests.reply(envelope, wire.pack(Kind.GRANTS, *answer))
 
     def _remember(self, client: str, number: int, payload: bytes) -> None:
