@@ -92,7 +92,7 @@ class Calls:
 
     def _handler(self, described: MethodDescriptor, method: Any) -> grpc.RpcMethodHandler[Any, Any]:
         name = described.full_name
-        parse = _parser(name, described)
+        parse = parser(name, described)
         if described.server_streaming:
             return grpc.unary_stream_rpc_method_handler(self._responses(name, parse, method))
         if described.client_streaming:
@@ -229,7 +229,7 @@ async def _write_all(responses: AsyncGenerator[Message], context: Context) -> No
                 return
 
 
-def _parser(name: str, described: MethodDescriptor) -> Callable[[bytes], Message]:
+def parser(name: str, described: MethodDescriptor) -> Callable[[bytes], Message]:
     """Bytes to the request. Raises `InvalidArgument` without a word of the parser's."""
     from_string = GetMessageClass(described.input_type).FromString
     refusal = f"{name}: the request is not a {described.input_type.full_name} message"

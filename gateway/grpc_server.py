@@ -13,13 +13,10 @@ import signal
 import sys
 from collections.abc import Sequence
 from random import Random
-from typing import Any
 
 import grpc
 import uvloop
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_health.v1.health_pb2 import HealthCheckResponse
-from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_health.v1 import health
 from setproctitle import setproctitle
 
 from farm import failpoints
@@ -30,6 +27,7 @@ from farm.errors import StartError
 from farm.live import Live
 from farm.observe import ProcessMetrics, log, start_logging
 from farm.sockets import Addresses, Sockets, answer_pings
+from gateway import standard
 from gateway.calls import Calls, Service
 from gateway.compat import NotificationService, PostService
 from gateway.graph import SocialGraphService
@@ -72,8 +70,6 @@ _OPTIONS = (
 # Ten thousand who watch are very many objects that stay. Looked through for garbage as often as
 # Python does by itself, they take half of this process's time.
 _GC_THRESHOLDS = (50_000, 20, 100)
-# Clients ask for this name first. Its messages are those of v1alpha, the only one the library has.
-_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
 
 def main() -> None:
@@ -109,9 +105,10 @@ async def serve(child: Child, clock: Clock, chance: Random) -> None:
         session=child.name, place=f"gateway-{child.number}",
     )  # fmt: skip
     farm = FarmClient(sockets, addresses)
-    calls, checks = Calls(chance), health.aio.HealthServicer()
+    calls = Calls(chance)
     server = grpc.aio.server(options=_OPTIONS)
-    await _add(server, calls, checks, _services(store, farm, live, PostIds(clock, chance), clock))
+    services = _services(store, farm, live, PostIds(clock, chance), clock)
+    checks = await _add(server, calls, services)
     address = _listen(server, child.settings.host, child.settings.grpc_port)
     await server.start()
     control = sockets.async_server(addresses.control("gateway", child.number))
@@ -150,31 +147,13 @@ def _services(
 
 
 async def _add(
-    server: grpc.aio.Server,
-    calls: Calls,
-    checks: health.aio.HealthServicer,
-    services: Sequence[Service],
-) -> None:
-    """The services, the health of each, and reflection of them all."""
+    server: grpc.aio.Server, calls: Calls, services: Sequence[Service]
+) -> health.aio.HealthServicer:
+    """The services, the health of each, and reflection of them all. Returns the health."""
     server.add_generic_rpc_handlers([calls.handlers(service) for service in services])
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [service.descriptor.full_name for service in services]
-    for name in (*names, health.SERVICE_NAME):
-        await checks.set(name, HealthCheckResponse.SERVING)
-    listed = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflected = reflection.aio.ReflectionServicer(listed)
-    server.add_generic_rpc_handlers(
-        [_reflection(name, reflected) for name in (_REFLECTION_V1, reflection.SERVICE_NAME)]
-    )
-
-
-def _reflection(name: str, reflected: Any) -> grpc.GenericRpcHandler:
-    handler = grpc.stream_stream_rpc_method_handler(
-        reflected.ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    return grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
+    standard.reflect(server, [*names, health.SERVICE_NAME])
+    return await standard.checked(server, names)
 
 
 def _listen(server: grpc.aio.Server, host: str, port: int) -> str:

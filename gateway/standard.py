@@ -1,0 +1,93 @@
+"""The services that gRPC's own libraries bring: health, and reflection.
+
+By themselves they let gRPC parse what comes, which answers bytes that are no message with UNKNOWN
+and the text of an exception. Here the bytes are parsed as those of our own services are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from farm.errors import InvalidArgument
+from gateway.calls import parser
+from gateway.status import Context, abort
+
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
+# Clients ask for this name first. Its messages are those of v1alpha, the only one the library has.
+REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+_REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+
+Parse = Callable[[bytes], Message]
+
+
+async def checked(server: grpc.aio.Server, names: Sequence[str]) -> health.aio.HealthServicer:
+    """Offers the health of the named services, which serve from now on."""
+    checks = health.aio.HealthServicer()
+    for name in (*names, health.SERVICE_NAME):
+        await checks.set(name, HealthCheckResponse.SERVING)
+    methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Check": grpc.unary_unary_rpc_method_handler(
+            _one(checks.Check, _parse_of(HEALTH.methods_by_name["Check"])),
+            response_serializer=HealthCheckResponse.SerializeToString,
+        ),
+        "Watch": grpc.unary_stream_rpc_method_handler(
+            _one(checks.Watch, _parse_of(HEALTH.methods_by_name["Watch"])),
+            response_serializer=HealthCheckResponse.SerializeToString,
+        ),
+    }
+    handler = grpc.method_handlers_generic_handler(health.SERVICE_NAME, methods)
+    server.add_generic_rpc_handlers([handler])
+    return checks
+
+
+def reflect(server: grpc.aio.Server, names: Sequence[str]) -> None:
+    """Offers descriptions of the named services."""
+    reflected = reflection.aio.ReflectionServicer((*names, reflection.SERVICE_NAME))
+    handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
+        _many(
+            reflected.ServerReflectionInfo,
+            _parse_of(_REFLECTION.methods_by_name["ServerReflectionInfo"]),
+        ),
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        [
+            grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
+            for name in (REFLECTION_V1, reflection.SERVICE_NAME)
+        ]
+    )
+
+
+def _parse_of(method: Any) -> Parse:
+    return parser(method.full_name, method)
+
+
+def _one(answer: Callable[[Any, Context], Any], parse: Parse) -> Callable[[bytes, Context], Any]:
+    async def call(raw: bytes, context: Context) -> Any:
+        try:
+            request = parse(raw)
+        except InvalidArgument as refusal:
+            await abort(context, refusal)
+        return await answer(request, context)
+
+    return call
+
+
+def _many(
+    answer: Callable[[Any, Context], Any], parse: Parse
+) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[Message]]:
+    async def call(raws: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
+        try:
+            async for response in answer((parse(raw) async for raw in raws), context):
+                yield response
+        except InvalidArgument as refusal:
+            await abort(context, refusal)
+
+    return call
