@@ -19,6 +19,14 @@ from farm.audience import unseal
 from farm.errors import NotFound, ResourceExhausted, StartError
 from farm.failpoints import Point, passing
 from farm.store.sqlite_backup import RESTORED, Backup
+from farm.store.sqlite_schema import (
+    APPLICATION_ID,
+    LOG,
+    SCHEMA,
+    SCHEMA_VERSION,
+    check_log,
+    check_schema,
+)
 from farm.store.sqlite_snapshot import (
     BUSY_MS,
     DATABASE,
@@ -45,10 +53,6 @@ from farm.store.storage import (
     StorageFull,
 )
 
-# What each version added; a database holds how many of them it has.
-SCHEMA = ("schema.sql", "schema_live.sql")
-SCHEMA_VERSION = len(SCHEMA)
-APPLICATION_ID = 0x4841524B  # "HARK"
 PAGE_BYTES = 4096
 CACHE_KIB = 64 * 1024
 LOG_PAGES_MAX = 64 * 1024 * 1024 // PAGE_BYTES
@@ -82,9 +86,12 @@ class SqliteStorage(SqliteSnapshot):
         lock = _take_lock(data_dir / "store.lock")
         path = data_dir / DATABASE
         try:
+            check_log(path)
+            _look_first(path, vfs)
             _write_log_anew(path, vfs)
             connection = connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
             try:
+                check_schema(connection, path)
                 _prepare(connection)
                 storage = cls(connection, path, lock)
                 _migrate(storage, chance=chance, now_us=now_us)
@@ -165,7 +172,7 @@ class SqliteStorage(SqliteSnapshot):
         return found.f_bavail * found.f_frsize
 
     def disk_bytes(self) -> int:
-        log = self._path.with_name(DATABASE + "-wal")
+        log = self._path.with_name(DATABASE + LOG)
         return sum(path.stat().st_size for path in (self._path, log) if path.exists())
 
     def checkpoint(self) -> None:
@@ -443,6 +450,21 @@ def _start_error(path: Path, error: Exception) -> StartError:
     return StartError(f"{path}: {why}")
 
 
+def _look_first(path: Path, vfs: str | None) -> None:
+    """Raises `StartError` where the database is not for this code, before anything is written."""
+    if not path.exists():
+        return
+    try:
+        connection = connect(path, apsw.SQLITE_OPEN_READONLY, vfs)
+        try:
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            check_schema(connection, path)
+        finally:
+            connection.close()
+    except (apsw.ReadOnlyError, apsw.CantOpenError):
+        pass  # something is to be written before it can be read; then it is looked at again
+
+
 def _write_log_anew(path: Path, vfs: str | None) -> None:
     """Makes durable what is to be read from the log.
 
@@ -450,12 +472,9 @@ def _write_log_anew(path: Path, vfs: str | None) -> None:
     process would find that commit in the log, answer "stored already" to whoever asks again, and
     lose it with the power. A page that is written once more is one that the next fsync writes.
     """
-    log = path.with_name(f"{DATABASE}-wal")
+    log = path.with_name(path.name + LOG)
     if not log.exists():
         return
-    if not path.exists():
-        # SQLite would delete it, and with it all commits since the last checkpoint.
-        raise StartError(f"{log}: is there without its database; put that back, or move it away")
     file = apsw.VFSFile(vfs or "", str(log), [apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_WAL, 0])
     try:
         size = file.xFileSize()
@@ -479,13 +498,8 @@ def _prepare(connection: apsw.Connection) -> None:
 
 
 def _migrate(storage: SqliteStorage, *, chance: random.Random, now_us: int) -> None:
-    """Makes the tables that are missing, whole or not at all; refuses a database newer than this
-    code."""
+    """Makes the tables that are missing, whole or not at all."""
     version = storage.db.pragma("user_version")
-    if version > SCHEMA_VERSION:
-        raise StartError(
-            f"the database has version {version}, this Hark knows {SCHEMA_VERSION}; install a newer"
-        )
     if version < SCHEMA_VERSION:
         storage.begin()
         storage.db.exec_trace = _before_each_statement

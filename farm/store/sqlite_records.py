@@ -10,7 +10,7 @@ import apsw
 
 from farm.errors import Corrupt, StartError
 from farm.store.records import Damage, PostHead
-from farm.store.sqlite import SCHEMA_VERSION
+from farm.store.sqlite_schema import SCHEMA_VERSION
 from farm.store.sqlite_snapshot import DATABASE, SqliteSnapshot
 from farm.store.storage import AuthorRow, DeedRow, ExpiryRow, LeaseRow, Meta, PartRow, SegmentRow
 
@@ -33,16 +33,12 @@ class SqliteRecords:
         try:
             db = SqliteSnapshot.open(data_dir).db
             version = db.pragma("user_version")
-        except StartError:
-            raise StartError(
-                f"{path}: cannot be opened; SQLite must be able to write beside it even to read: "
-                "look at the rights, or check a copy"
-            ) from None
         except apsw.Error as error:
             raise StartError(f"{path}: {error}; restore a backup") from None
-        if version != SCHEMA_VERSION:
+        if version < SCHEMA_VERSION:
             raise StartError(
-                f"{path}: the database has version {version}, this Hark knows {SCHEMA_VERSION}"
+                f"{path}: the database has version {version}, this Hark knows {SCHEMA_VERSION}; "
+                "start Hark on it once"
             )
         return cls(db)
 

@@ -15,6 +15,7 @@ import apsw
 
 from farm.audience import BitMap
 from farm.errors import Corrupt, StartError, Unavailable
+from farm.store.sqlite_schema import check_schema
 from farm.store.storage import (
     FOLLOW,
     MUTE,
@@ -92,14 +93,21 @@ class SqliteSnapshot:
 
     @classmethod
     def open(cls, data_dir: Path) -> SqliteSnapshot:
-        """Read-only, for a reader process. Raises `StartError` where there is no database yet."""
+        """Read-only. Raises `StartError` where there is no database yet, or none for this code."""
+        path = data_dir / DATABASE
         try:
-            connection = connect(data_dir / DATABASE, apsw.SQLITE_OPEN_READONLY)
+            connection = connect(path, apsw.SQLITE_OPEN_READONLY)
             set_pragma(connection, "query_only", 1)
             set_pragma(connection, "cache_size", -READER_CACHE_KIB)
-            return cls(connection)
+            check_schema(connection, path)
         except apsw.CantOpenError:
-            raise StartError(f"{data_dir / DATABASE}: there is no database here yet") from None
+            if not path.exists():
+                raise StartError(f"{path}: there is no database here yet") from None
+            raise StartError(
+                f"{path}: cannot be opened; SQLite must be able to write beside it even to read: "
+                "look at the rights, or use a copy"
+            ) from None
+        return cls(connection)
 
     def __enter__(self) -> Self:
         self.db.execute("begin")

@@ -15,13 +15,8 @@ import pytest
 from farm.errors import ResourceExhausted, StartError
 from farm.lifecycle import State
 from farm.store.core import FULL_PAUSE_S
-from farm.store.sqlite import (
-    APPLICATION_ID,
-    SCHEMA,
-    SCHEMA_VERSION,
-    Checkpointer,
-    SqliteStorage,
-)
+from farm.store.sqlite import Checkpointer, SqliteStorage
+from farm.store.sqlite_schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 from farm.store.sqlite_snapshot import DATABASE, SqliteSnapshot, check_version
 from tests.store.harness import START_US, Store, open_sqlite, outcome
 
@@ -113,20 +108,9 @@ def test_a_log_without_its_database_is_refused_and_left_alone(tmp_path: Path) ->
     open_storage(tmp_path).close()
 
 
-def test_a_database_newer_than_the_code_is_refused_and_left_alone(tmp_path: Path) -> None:
-    open_storage(tmp_path).close()
-    database = apsw.Connection(str(tmp_path / DATABASE))
-    database.pragma("user_version", SCHEMA_VERSION + 1)
-    database.close()
-    with pytest.raises(StartError, match="newer"):
-        open_storage(tmp_path)
-    database = apsw.Connection(str(tmp_path / DATABASE))
-    assert database.pragma("user_version") == SCHEMA_VERSION + 1
-    database.close()
-
-
 def test_a_database_of_the_first_version_gets_what_is_missing(tmp_path: Path) -> None:
     database = apsw.Connection(str(tmp_path / DATABASE))
+    database.pragma("application_id", APPLICATION_ID)
     first = resources.files("farm.store").joinpath(SCHEMA[0]).read_text("utf-8")
     for _ in database.execute(first):
         pass
