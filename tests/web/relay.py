@@ -1,4 +1,4 @@
-"""A TCP relay between a client and a web process, which cuts its connections on demand."""
+"""A TCP relay between clients and a process, which cuts or holds up its connections on demand."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ class Relay:
     """Listens on a free port; what is on its way at a cut is lost."""
 
     def __init__(self, target: str) -> None:
-        host, _, port = target.partition(":")
-        self._target = host, int(port)
+        self.target = target  # of those who connect from now on
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.address = ""
         self.connections = 0  # so far
         self.back_bytes_max: int | None = None  # to each client from now on; then it is cut
+        self.flowing = asyncio.Event()  # cleared: what is on its way stays there
+        self.flowing.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Relay]:
@@ -30,6 +31,7 @@ class Relay:
             yield self
         finally:
             server.close()
+            self.flowing.set()
             self.cut()
             await asyncio.gather(*self._tasks)
 
@@ -45,26 +47,31 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(*self._target)
+        host, _, port = self.target.partition(":")
+        try:
+            there, back = await asyncio.open_connection(host, int(port))
+        except OSError:
+            writer.transport.abort()
+            return
         pair = {writer, back}
         self._open |= pair
         most = self.back_bytes_max
-        await asyncio.gather(_pump(reader, back, None), _pump(there, writer, most))
+        await asyncio.gather(self._pump(reader, back, None), self._pump(there, writer, most))
         self._open -= pair
 
-
-async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None
-) -> None:
-    """Until one side ends, or so many bytes have gone through; then the other ends, too."""
-    with contextlib.suppress(OSError):
-        while most is None or most > 0:
-            piece = await reader.read(PIECE_BYTES if most is None else most)
-            if not piece:
-                break
-            writer.write(piece)
-            await writer.drain()
-            most = None if most is None else most - len(piece)
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None
+    ) -> None:
+        """Until one side ends, or so many bytes have gone through; then the other ends, too."""
+        with contextlib.suppress(OSError):
+            while most is None or most > 0:
+                piece = await reader.read(PIECE_BYTES if most is None else most)
+                if not piece:
+                    break
+                await self.flowing.wait()
+                writer.write(piece)
+                await writer.drain()
+                most = None if most is None else most - len(piece)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
