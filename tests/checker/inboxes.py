@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from tests.checker.dump import Dump, Stored
 from tests.checker.findings import Finding
@@ -34,12 +34,20 @@ def check_inboxes(model: Model, dump: Dump) -> Iterator[Finding]:
         yield from _in_order(read, shown)
         for post in shown:
             yield from _may_be_seen(model, dump, read, post)
+        # What is older than the last page may not have been asked for.
         last = 0 if read.answer["whole"] or not shown else shown[-1].seq
-        wanted = [post for author in authors[user] for post in by_author[author] if post.seq > last]
-        seen = set(names)
-        for post in wanted:
+        yield from _complete(model, read, [by_author[author] for author in authors[user]], last)
+
+
+def _complete(
+    model: Model, read: Call, authors: list[list[Stored]], last: int
+) -> Iterator[Finding]:
+    """Nothing that is newer than the last post shown is missing."""
+    seen = set(read.answer["posts"])
+    for posts in authors:
+        for post in takewhile(lambda post: post.seq > last, reversed(posts)):
             if post.id not in seen and _must_be_seen(model, read, post):
-                what = f"{user} does not see {post.id}"
+                what = f"{read.values['user']} does not see {post.id}"
                 yield Finding("pages are complete", what, read.events)
 
 
@@ -62,11 +70,7 @@ def _may_be_seen(model: Model, dump: Dump, read: Call, post: Stored) -> Iterator
         why = f"though they had unfollowed {post.author}"
     elif mutes.must_hold(read.begin_s, read.end_s):
         why = f"though they mute {post.author}"
-    elif any(
-        call.values["post"] == post.id and call.end_s < read.begin_s
-        for call in model.calls["retract"]
-        if call.acknowledged
-    ):
+    elif any(call.end_s < read.begin_s for call in model.retracts.get(post.id, ())):
         why = "which was retracted"
     if why:
         yield Finding("an inbox is one's own", f"{user} sees {post.id}, {why}", read.events)
@@ -79,9 +83,5 @@ def _must_be_seen(model: Model, read: Call, post: Stored) -> bool:
         end_s < read.begin_s
         and model.follows(user, post.author).must_hold(begin_s, read.end_s)
         and not model.mutes(user, post.author).may_hold(read.begin_s, read.end_s)
-        and not any(
-            call.values["post"] == post.id and call.begin_s <= read.end_s
-            for call in model.calls["retract"]
-            if call.possible
-        )
+        and not any(call.begin_s <= read.end_s for call in model.retracts.get(post.id, ()))
     )

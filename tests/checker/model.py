@@ -71,6 +71,10 @@ class Model:
         self.publishes: defaultdict[str, list[Call]] = defaultdict(list)  # by post
         for call in self.calls["publish"]:
             self.publishes[call.values["post"]].append(call)
+        self.retracts: defaultdict[str, list[Call]] = defaultdict(list)
+        for call in self.calls["retract"]:
+            if call.possible:
+                self.retracts[call.values["post"]].append(call)
         self._pairs: defaultdict[tuple[str, str], defaultdict[str, list[Call]]] = defaultdict(
             lambda: defaultdict(list)
         )

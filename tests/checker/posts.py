@@ -16,13 +16,13 @@ def check_posts(model: Model, dump: Dump) -> Iterator[Finding]:
     stored = {post.id: post for post in dump.posts}
     for name in model.publishes:
         yield from _answers_hold(model, name, stored.get(name))
-    retracted = {call.values["post"]: call for call in model.calls["retract"] if call.acknowledged}
     for post in dump.posts:
         yield from _was_sent(model, post)
         yield from _audience_fits(model, dump, post)
-        if post.id in retracted and not post.retracted:
-            events = events_of([retracted[post.id]])
-            yield Finding("acknowledged is durable", f"{post.id} is not retracted", events)
+        retracts = [call for call in model.retracts.get(post.id, ()) if call.acknowledged]
+        if retracts and not post.retracted:
+            what = f"{post.id} is not retracted"
+            yield Finding("acknowledged is durable", what, events_of(retracts))
 
 
 def _stored_once(dump: Dump) -> Iterator[Finding]:

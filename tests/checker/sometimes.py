@@ -17,15 +17,14 @@ class Sometimes(NamedTuple):
 
 
 def _kill_before_the_reply(model: Model, _: Dump) -> bool:
-    """A call went unanswered while something was killed, and then the post was there already."""
+    """The first answer that anybody got said that the post was there already, and something was
+    hit since it was first sent."""
     for calls in model.publishes.values():
-        if any(call.acknowledged and call.answer.get("duplicate") for call in calls):
-            for call in calls:
-                if call.acknowledged or not call.possible or len(call.events) < 2:
-                    continue
-                begin_s, end_s = call.begin_s, call.events[1].at_s
-                if any(begin_s <= fault.begin_s <= end_s for fault in model.faults):
-                    return True
+        answered = next((call for call in calls if call.acknowledged), None)
+        if answered is not None and answered.answer.get("duplicate"):
+            begin_s, end_s = calls[0].begin_s, answered.end_s
+            if any(begin_s <= fault.begin_s <= end_s for fault in model.faults):
+                return True
     return False
 
 

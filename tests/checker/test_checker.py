@@ -395,10 +395,15 @@ def test_each_usual_sight_is_seen_when_it_is_there() -> None:
     assert len(judge(scene.history.events, dump, RULES, USUAL).missing) == 3
     for name in (totals.EXPIRED, totals.STALE):
         dump.totals.add(1, name)
-    call = scene.history.invoke("publisher-2", "publish", post="p2", author="eve", content="p2")
+    call = scene.history.invoke("publisher-2", "publish", post="p4", author="eve", content="p4")
     scene.history.fault("kill", ["store"])
     scene.history.unknown(call, code="UNAVAILABLE")
-    scene.publish("p2", duplicate=True)
+    scene.publish("p4", duplicate=True)
+    scene.posts.append(_stored(4, "p4", delivered=[ANN, BOB]))
+    for user in (ANN, BOB):
+        scene.receive("p4", user, 1, delivered=True)
+    dump.totals.counters[totals.SENT,] += 2
+    dump.totals.counters[totals.ATTEMPTS, "simulated", "delivered"] += 2
     assert judge(scene.history.events, dump, RULES, USUAL).result == "valid"
 
 
