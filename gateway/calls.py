@@ -75,9 +75,9 @@ class Calls:
         """Returns once no call is in flight, and no stream open."""
         await self._idle.wait()
 
-    def end_streams(self) -> None:
-        """Tells everybody who reads a stream of responses to go on elsewhere, and so each who asks
-        for one from now on."""
+    def end(self) -> None:
+        """Sends everybody elsewhere who reads a stream of responses, and who asks for anything from
+        now on. Calls in flight go on."""
         self._ending = True
         for one in self._streams:
             one.cancel()
@@ -105,8 +105,8 @@ class Calls:
         # Every call passes here, therefore one function where several would read better.
         async def call(raw: bytes, context: Context) -> bytes:
             size = len(raw)
-            if not self._calls_left or self._bytes_left < size:
-                await abort(context, self._too_many())
+            if self._ending or not self._calls_left or self._bytes_left < size:
+                await abort(context, self._no_call_because())
             self._enter(size)
             try:
                 passing(Point.GATEWAY_ASK)
@@ -127,8 +127,8 @@ class Calls:
         self, name: str, parse: Callable[[bytes], Message], method: Answering
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
         async def call(raws: AsyncIterator[bytes], context: Context) -> bytes:
-            if not self._calls_left:
-                await abort(context, self._too_many())
+            if self._ending or not self._calls_left:
+                await abort(context, self._no_call_because())
             self._enter(0)
             try:
                 return (await method(parse(raw) async for raw in raws)).SerializeToString()
@@ -185,7 +185,9 @@ class Calls:
         if self._calls_left == self._calls_max and not self._streams:
             self._idle.set()
 
-    def _too_many(self) -> ResourceExhausted:
+    def _no_call_because(self) -> HarkError:
+        if self._ending:
+            return _ENDS
         return ResourceExhausted(
             f"{self._calls_max - self._calls_left} calls are in flight here, as many as may be; "
             "ask again later",

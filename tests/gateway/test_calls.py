@@ -152,6 +152,7 @@ async def wave_of_ten(held: Held, channel: grpc.aio.Channel) -> list[Any]:
 
 
 async def test_only_so_many_calls_at_a_time_wave_after_wave() -> None:
+    """Fault row 11."""
     held = Held(Calls(random.Random(1), calls_max=3))
     async with held.serve() as channel:
         for wave in range(1, 5):
@@ -304,7 +305,7 @@ async def test_who_reads_a_stream_is_sent_elsewhere_at_the_end() -> None:
     async with flowing.serve() as channel:
         stream = watch(channel)
         await stream.read()
-        flowing.calls.end_streams()
+        flowing.calls.end()
         await asyncio.wait_for(flowing.calls.idle(), 5)
         for late in (stream, watch(channel)):
             end = await end_of(late)
