@@ -70,8 +70,8 @@ class Work:
         self._on_attempts = on_attempts
         self._on_finish = on_finish
         self._stopped = False
-        self._reported = False  # a part of it has gone to the store
-        self._pending: dict[tuple[int, str], BitMap] = {}
+        self._pending: dict[tuple[int, str], BitMap] = {}  # since the store was last told
+        self._told: dict[tuple[int, str], BitMap] = {}
         self._known = BitMap()
 
     @property
@@ -111,21 +111,22 @@ class Work:
             self._on_finish(self)
 
     def take_outcome(self) -> LeaseOutcome | None:
-        """What the store has not been told yet, or None."""
+        """What the store has not been told yet, or None; at the end all that came of it.
+
+        An earlier message may be lost with the store, and the last one ends the lease: whom it did
+        not name would be sent to once more. Whoever is named twice is moved once.
+        """
         if not self._pending and not self.finished:
             return None
-        whole = (
-            self.finished
-            and not self._reported
-            and self.delivered + self.failed == self.grant.recipients
-        )
+        news, self._pending = self._pending, {}
+        for key, members in news.items():
+            self._told[key] = self._told[key] | members if key in self._told else members
+        whole = self.finished and self.delivered + self.failed == self.grant.recipients
         outcomes = [
-            # The only message of a lease can say "all others" and need not name them.
+            # Where all are known, those delivered are "all others" and need not be named.
             Outcome(state, error, None if whole and state == State.DELIVERED else seal(members))
-            for (state, error), members in self._pending.items()
+            for (state, error), members in (self._told if self.finished else news).items()
         ]
-        self._pending = {}
-        self._reported = True
         return LeaseOutcome(self.grant.lease, self.finished, outcomes)
 
 
