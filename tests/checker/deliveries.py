@@ -132,15 +132,15 @@ def _repeated(
 def _reason(
     model: Model, rules: Rules, first: Copy, again: Copy, used: Sequence[Fault]
 ) -> Fault | None:
+    """Of the faults that may have been it, the newest; of one of the two workers, if there is."""
     begin_s = first.at_s - rules.lease_s
-    for fault in model.faults:
-        touches = (
-            fault.may_touch(process, begin_s, again.at_s)
-            for process in (first.process, again.process)
-        )
-        if any(touches) and fault not in used:
-            return fault
-    return None
+    workers = {first.process, again.process}
+    found = [
+        fault
+        for fault in model.faults
+        if fault.may_touch(workers, begin_s, again.at_s) and fault not in used
+    ]
+    return max(found, key=lambda f: (bool(workers & f.processes), f.begin_s), default=None)
 
 
 def _in_time(rules: Rules, name: str, copies: Sequence[Copy]) -> Iterator[Finding]:

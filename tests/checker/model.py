@@ -50,10 +50,10 @@ class Fault(NamedTuple):
     begin_s: float
     end_s: float
 
-    def may_touch(self, process: str, begin_s: float, end_s: float) -> bool:
-        """Whether it hit a lease of this worker's in that time."""
-        hit = process in self.processes or bool(WHOLE_FARM & self.processes)
-        return hit and self.begin_s <= end_s and self.end_s >= begin_s
+    def may_touch(self, workers: set[str], begin_s: float, end_s: float) -> bool:
+        """Whether it hit a lease of one of these in that time."""
+        hit = self.processes & (workers | WHOLE_FARM)
+        return bool(hit) and self.begin_s <= end_s and self.end_s >= begin_s
 
 
 class Model:

@@ -1,0 +1,80 @@
+"""What the receivers saw and who died, out of the farm's log as it is written.
+
+The worker writes down every attempt before the store is told of it. The supervisor writes down each
+death: those that nobody here has caused are faults like the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.world import elapse
+from tests.checker.history import Recorder
+
+LOOK_EVERY_S = 0.1
+DEATH = re.compile(r"(\w+) (\d+) \(process (\d+)\) (?:was ended by|ended with) .*")
+ONE_OF_ITS_KIND = {"store"}
+
+
+class Receivers:
+    """Reads on from where it was."""
+
+    def __init__(self, log: Path, history: Recorder, *, clock_is_true: bool = True) -> None:
+        """`clock_is_true`: the times in the log are the machine's."""
+        self._log = log
+        self._history = history
+        self._clock_is_true = clock_is_true
+        self._ahead_s = time.time_ns() / 1e9 - time.monotonic()
+        self._at = 0
+        self.killed: set[int] = set()  # processes that somebody here has killed or stopped
+        self.failpoints = 0
+
+    async def run(self, until: asyncio.Event) -> None:
+        while not until.is_set():
+            await elapse(LOOK_EVERY_S)
+            self.read_on()
+
+    def read_on(self) -> None:
+        """All whole lines that are new."""
+        with self._log.open("rb") as file:
+            file.seek(self._at)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._at += len(whole) + len(newline)
+        for line in whole.splitlines():
+            if line.startswith(b'{"time"'):
+                self._take(json.loads(line))
+
+    def _take(self, line: dict[str, Any]) -> None:
+        match line["message"]:
+            case "attempt ended":
+                self._history.received(
+                    line["process"],
+                    at_s=self._when_s(line),
+                    post=line["post"],
+                    channel=line["channel"],
+                    users=[int(line["notification"].partition(".")[2], 16)],
+                    attempt=line["attempt"],
+                    delivered=line["outcome"] == "delivered",
+                )
+            case "failpoint":
+                self.failpoints += 1
+            case message if death := DEATH.fullmatch(message):
+                self._take_death(*death.groups())
+            case _:
+                pass
+
+    def _take_death(self, role: str, number: str, pid: str) -> None:
+        if int(pid) not in self.killed:
+            name = role if role in ONE_OF_ITS_KIND else f"{role} {number}"
+            self._history.fault("death", [name], pid=int(pid))
+
+    def _when_s(self, line: dict[str, Any]) -> float | None:
+        if not self._clock_is_true:
+            return None
+        return datetime.fromisoformat(line["time"]).timestamp() - self._ahead_s

@@ -1,0 +1,163 @@
+"""One run: a farm, everybody who uses it, and what befalls them; then peace, a drain, a verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+
+from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
+from tests.chaos.crowd import Crowd
+from tests.chaos.nemesis import MIXES, Nemesis
+from tests.chaos.receivers import Receivers
+from tests.chaos.surroundings import Disk, FarmClock
+from tests.chaos.world import RULES, World, elapse
+from tests.checker import dump
+from tests.checker.findings import Finding
+from tests.checker.history import Recorder
+from tests.checker.verdict import Verdict, judge
+from tests.farm_process import wait_until_async
+
+DISK_MB = 256
+DRAIN_S = 120.0
+TICK_S = 0.5
+
+
+class Plan(NamedTuple):
+    """What a run is made of; the same plan has the same faults in the same order."""
+
+    seed: int
+    duration_s: float
+    mix: str = "everything"
+
+
+class Around(NamedTuple):
+    """What a farm can be given here of what its mix takes away."""
+
+    disk: Disk | None
+    clock: FarmClock | None
+    left_out: list[str]
+
+
+async def run(directory: Path, plan: Plan, progress: Callable[[float], object]) -> Verdict:
+    """Keeps the history, the log and the data in the directory, but for a disk of its own."""
+    chance = random.Random(plan.seed)
+    history = Recorder(time.monotonic, directory / "history.jsonl")
+    with around(directory, plan.mix, chance) as (disk, clock, left_out):
+        for what in left_out:
+            history.note("left out", what=what)
+        world = World(directory, failpoints=failpoints(chance), disk=disk, clock=clock)
+        receivers = Receivers(world.hark.log_path, history, clock_is_true=clock is None)
+        async with world.running():
+            crowd = Crowd(world, history, plan.seed)
+            nemesis = Nemesis(world, history, receivers, chance)
+            try:
+                await crowd.begin()
+                await _storm(crowd, nemesis, receivers, plan, progress)
+                findings = await _settle(world, crowd, history)
+            finally:
+                await crowd.close()
+            if status := await asyncio.to_thread(world.hark.stop):
+                findings.append(Finding("it ends as it should", f"with exit status {status}"))
+        receivers.read_on()
+        found = dump.read(world.hark.data_dir)
+    history.close()
+    rules = RULES if clock is None else RULES._replace(early_s=None)
+    verdict = judge(history.events, found, rules)
+    return verdict._replace(findings=[*findings, *verdict.findings])
+
+
+@contextlib.contextmanager
+def around(directory: Path, mix: str, chance: random.Random) -> Iterator[Around]:
+    """The disk and the clock that a mix needs, as far as this machine has them."""
+    left_out: list[str] = []
+    with contextlib.ExitStack() as stack:
+        disk = clock = None
+        if any("disk" in fault for fault in MIXES[mix]):
+            disk = Disk(directory / "disk")
+            if not stack.enter_context(disk.mounted(DISK_MB)):
+                disk = None
+                left_out.append("a full disk: nothing may be mounted here")
+        if "jump" in MIXES[mix]:
+            if FarmClock.library() is None:
+                left_out.append("clock jumps: there is no libfaketime here")
+            else:
+                clock = FarmClock(directory, monotonic=chance.random() < 0.5)
+        yield Around(disk, clock, left_out)
+
+
+def failpoints(chance: random.Random) -> str:
+    """Rare moments that no signal would hit: durable and not yet answered, sent and not told."""
+    return ",".join(
+        [
+            f"store.committed:kill:{chance.randint(150, 500)}:4",
+            f"gateway.reply:kill:{chance.randint(200, 800)}:2",
+            f"worker.sent:kill:{chance.randint(50, 300)}:2",
+        ]
+    )
+
+
+async def _storm(
+    crowd: Crowd,
+    nemesis: Nemesis,
+    receivers: Receivers,
+    plan: Plan,
+    progress: Callable[[float], object],
+) -> None:
+    """For as long as planned, and until everybody has their answer."""
+    over, all_over = asyncio.Event(), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        reading = group.create_task(receivers.run(all_over))
+        deeds = [
+            group.create_task(nemesis.run(MIXES[plan.mix], over)),
+            group.create_task(crowd.run(over)),
+        ]
+        end_s = time.monotonic() + plan.duration_s
+        while time.monotonic() < end_s:
+            await elapse(TICK_S)
+            progress(TICK_S)
+        over.set()
+        await asyncio.gather(*deeds)
+        all_over.set()
+        await reading
+
+
+async def _settle(world: World, crowd: Crowd, history: Recorder) -> list[Finding]:
+    """What was still under way ends, and then everybody looks at everything once more."""
+    begin_s = time.monotonic()
+    try:
+        async with grpc.aio.insecure_channel(world.hark.grpc_address) as channel:
+            await wait_until_async(lambda: _backlog_is_gone(channel), DRAIN_S)
+    except AssertionError as error:
+        return [Finding("nothing is stuck", f"notifications wait: {error}")]
+    history.note("drained", seconds=round(time.monotonic() - begin_s, 3))
+    await crowd.read_all()
+    history.note("metrics", **await asyncio.to_thread(_scrape, world.hark.http_address))
+    return []
+
+
+async def _backlog_is_gone(channel: grpc.aio.Channel) -> bool:
+    stub = hark_pb2_grpc.OperationsServiceStub(channel)
+    try:
+        capacity = await stub.GetCapacity(hark_pb2.GetCapacityRequest(), timeout=5)
+    except grpc.aio.AioRpcError:
+        return False  # somebody is being replaced
+    return bool(capacity.backlog == 0)
+
+
+def _scrape(address: str) -> dict[str, int]:
+    """The counters without labels."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return {
+        name: int(float(value))
+        for name, value in (line.rsplit(" ", 1) for line in lines)
+        if name.startswith("notifications_") and "{" not in name and name.endswith("_total")
+    }
