@@ -287,9 +287,10 @@ class AsyncPuller:
     async def receive(self) -> list[bytes]:
         """All that waits, at least one message."""
         found = [await self._socket.recv()]
-        with contextlib.suppress(zmq.Again):
-            while len(found) < _QUEUE_MESSAGES_MAX:
-                found.append(await self._socket.recv(zmq.NOBLOCK))
+        # Not until it raises: that exception and the future that holds it refer to each other, and
+        # keep all that was found until the next collection of garbage.
+        while len(found) < _QUEUE_MESSAGES_MAX and self._socket.get(zmq.EVENTS) & zmq.POLLIN:
+            found.append(await self._socket.recv(zmq.NOBLOCK))
         return found
 
     def close(self) -> None:
