@@ -289,9 +289,12 @@ class AsyncPuller:
         found = [await self._socket.recv()]
         # Not until it raises: that exception and the future that holds it refer to each other, and
         # keep all that was found until the next collection of garbage.
-        while len(found) < _QUEUE_MESSAGES_MAX and self._socket.get(zmq.EVENTS) & zmq.POLLIN:
+        while len(found) < _QUEUE_MESSAGES_MAX and self._readable():
             found.append(await self._socket.recv(zmq.NOBLOCK))
         return found
+
+    def _readable(self) -> bool:
+        return bool(int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN)
 
     def close(self) -> None:
         self._socket.close(linger=0)
