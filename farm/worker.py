@@ -120,6 +120,7 @@ class Worker:
         self._open: dict[int, Work] = {}  # those whose last outcome is not on its way
         self._deliveries: set[asyncio.Task[None]] = set()
         self._durations = Durations()
+        self._requests = itertools.count(1)
         self._unacknowledged: dict[int, _Report] = {}
         self._reports = 0
         self._pace = _Pace(clock)
@@ -152,10 +153,10 @@ class Worker:
 
     async def _lease(self) -> None:
         """Asks for work for ever; while there is no room for more, only renews what is held."""
-        for request in itertools.count(1):
+        while True:
             self._room.clear()  # first, so that room made while the store is asked is not missed
             want, asked_s = self._want(), self._clock.monotonic_s()
-            answer = await self._ask(request, want, ASK_TIMEOUT_S)
+            answer = await self._ask(want, ASK_TIMEOUT_S)
             if answer is not None:
                 self._begin(answer, LeaseTerms(answer.lease_ms).end_s(asked_s))
             if not want:
@@ -167,9 +168,10 @@ class Worker:
         room = min(max(self._concurrency, int(self._pace.per_second() * WORK_AHEAD_S)), WANT_MAX)
         return room - held if held <= room // 2 else 0
 
-    async def _ask(self, request: int, want: int, timeout_s: float) -> LeaseAnswer | None:
+    async def _ask(self, want: int, timeout_s: float) -> LeaseAnswer | None:
         """The answer to a lease request, its leases' ends set; None while the store is away."""
         asked_s, held = self._clock.monotonic_s(), list(self._works)
+        request = next(self._requests)
         payload = wire.pack(Kind.LEASE, self._session, request, want, held)
         try:
             kind, body = await self._asker.ask(payload, timeout_s)
@@ -281,9 +283,9 @@ class Worker:
         passing(Point.WORKER_GOODBYE)
         for work in list(self._open.values()):
             work.finish()
-        for attempt in range(GOODBYES_MAX):
+        for _ in range(GOODBYES_MAX):
             await self._report()
-            await self._ask(-attempt, 0, GOODBYE_S)
+            await self._ask(0, GOODBYE_S)
             if not self._unacknowledged:
                 return
 

@@ -101,6 +101,7 @@ class Core:
         self._acknowledged: dict[str, list[int]] = {}
         self._heard: dict[str, deque[int]] = {}  # the last messages of each session, by number
         self._parked: dict[str, LeaseRequest] = {}
+        self._given: dict[str, LeaseAnswer] = {}  # the last answer of each session
         self._gone: dict[str, None] = {}  # sessions whose death was heard of, the newest last
         self._looked_s = self._full_until_s = float("-inf")
         self._presence = Presence()
@@ -228,10 +229,11 @@ class Core:
         results = [self._operate(operation) for operation in group.operations]
         self._write_posts()
         self._dispatch.flush()
+        requests, again = self._sort_out(group.leases)
         if now_s < self._full_until_s:
-            leases = self._park(group.leases)
+            leases = self._park(requests)
         else:
-            leases = self._lease(group.leases, now_us, now_s)
+            leases = self._lease(requests, now_us, now_s)
         self._graph.flush()
         for number in self._presence.named:
             self._graph.came_online(number)
@@ -246,7 +248,7 @@ class Core:
         self._tell_of_refusing()
         return Answers(
             results,
-            {s: self._answer(s, *given) for s, given in leases.items()},
+            again | {s: self._answer(s, *given) for s, given in leases.items()},
             self._frames(now_s),
         )
 
@@ -364,6 +366,27 @@ class Core:
                 totals.ATTEMPT_DURATION, message.duration_counts, message.duration_sum_s
             )
 
+    def _sort_out(
+        self, requests: Sequence[LeaseRequest]
+    ) -> tuple[list[LeaseRequest], dict[str, LeaseAnswer]]:
+        """The newest request of each session; and to one that was answered before and is asked
+        again, the same answer. One from before that comes late: what it says is held is no longer
+        so, and nobody waits for its answer."""
+        newest: dict[str, LeaseRequest] = {}
+        for request in requests:
+            known = newest.get(request.session) or self._parked.get(request.session)
+            if known is None or request.request >= known.request:
+                newest[request.session] = request
+        again: dict[str, LeaseAnswer] = {}
+        for session, request in list(newest.items()):
+            given = self._given.get(session)
+            if given is not None and request.request <= given.request:
+                del newest[session]
+                if request.request == given.request:
+                    held = [grant for grant in given.grants if grant.lease in self._dispatch.leases]
+                    again[session] = given._replace(grants=held)
+        return list(newest.values()), again
+
     def _park(self, requests: Sequence[LeaseRequest]) -> _Given:
         """Nobody gets anything now; they wait."""
         self._parked |= {r.session: r for r in requests if r.session not in self._gone}
@@ -398,7 +421,9 @@ class Core:
         self._parked.pop(session, None)
         acknowledged = self._acknowledged.pop(session, [])
         lease_ms = self._rules.terms.lease.lease_ms
-        return LeaseAnswer(request.request, lease_ms, acknowledged, lost, grants)
+        answer = LeaseAnswer(request.request, lease_ms, acknowledged, lost, grants)
+        self._given[session] = answer
+        return answer
 
     def give_up_waiting(self, session: str) -> LeaseAnswer | None:
         """The answer without work to a session that has waited long enough; None: it is gone."""
@@ -430,12 +455,14 @@ class Core:
         self._dispatch.session_died(session, self._now_us)
 
     def _keep_sessions(self, living: list[str]) -> None:
-        for session in {*self._parked, *self._acknowledged, *self._heard} - {*living}:
+        known = {*self._parked, *self._given, *self._acknowledged, *self._heard}
+        for session in known - {*living}:
             self._forget(session)
         self._dispatch.keep_sessions(living)
 
     def _forget(self, session: str) -> None:
         self._parked.pop(session, None)
+        self._given.pop(session, None)
         self._acknowledged.pop(session, None)
         self._heard.pop(session, None)
 

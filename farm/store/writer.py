@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 from setproctitle import setproctitle
@@ -36,6 +37,16 @@ LOOK_UP_S = 0.1  # a signal to end is heard within this
 CLIENTS_REMEMBERED_MAX = 1_000
 
 Envelope = list[bytes]
+
+
+class _Waiting(NamedTuple):
+    """A lease request that was not answered yet."""
+
+    envelope: Envelope
+    request: int
+    until_s: float
+
+
 # Writes of a group, by client and number: who asks (again, if it came twice), how many operations.
 Writes = dict[tuple[str, int], tuple[list[Envelope], int]]
 
@@ -117,8 +128,9 @@ class Writer:
         self._outcomes = sockets.puller(addresses.outcomes)
         self._control = sockets.server(addresses.control("store", 1))
         self._waiter = sockets.waiter(self._requests, self._outcomes, self._control)
-        self._answered: dict[str, tuple[int, bytes]] = {}  # the last answer of each asker
-        self._waiting: dict[str, tuple[Envelope, float]] = {}  # sessions, until when
+        # The last request of each asker, and its answer as soon as there is one.
+        self._answered: dict[str, tuple[int, bytes]] = {}
+        self._waiting: dict[str, _Waiting] = {}  # by session
         self._timer_s = 0.0
         self._stopping = False
 
@@ -144,7 +156,7 @@ class Writer:
     def patience_s(self) -> float:
         """How long nothing is due, were nobody to ask for anything."""
         now_s = self._clock.monotonic_s()
-        waits = [self._timer_s, *(until_s for _, until_s in self._waiting.values())]
+        waits = [self._timer_s, *(waits.until_s for waits in self._waiting.values())]
         return min(waits) - now_s
 
     def _answer_pings(self) -> None:
@@ -211,21 +223,24 @@ class Writer:
         try:
             match wire.unpack(payload):
                 case Kind.WRITE, [str() as client, int() as number, operations]:
-                    before = self._answered.get(client)
-                    if before is not None and before[0] == number:
-                        self._requests.reply(envelope, before[1])
-                        return
+                    newest, answer = self._answered.get(client, (number, b""))
                     if (client, number) in writes:
                         writes[client, number][0].append(envelope)
-                        return
-                    checked = wire.check_operations(operations, wire.SIGNATURES)
-                    group.operations += checked
-                    writes[client, number] = ([envelope], len(checked))
+                    elif number == newest and answer:
+                        self._requests.reply(envelope, answer)
+                    elif number >= newest:  # else it comes late, and nobody waits for it
+                        checked = wire.check_operations(operations, wire.SIGNATURES)
+                        group.operations += checked
+                        writes[client, number] = ([envelope], len(checked))
+                        self._remember(client, number, b"")
                 case Kind.LEASE, body:
                     request = wire.unpack_lease_request(body)
                     group.leases.append(request)
-                    until_s = self._clock.monotonic_s() + self._core.poll_s
-                    self._waiting[request.session] = (envelope, until_s)
+                    waits = self._waiting.get(request.session)
+                    if waits is None or request.request >= waits.request:
+                        until_s = self._clock.monotonic_s() + self._core.poll_s
+                        waits = _Waiting(envelope, request.request, until_s)
+                        self._waiting[request.session] = waits
                 case kind, _:
                     why = f"{kind.name} is nothing to ask the store"
                     self._requests.reply(envelope, wire.pack(Kind.FAULT, why))
@@ -243,9 +258,9 @@ class Writer:
                 passing(Point.STORE_REPLY)
                 self._requests.reply(envelope, payload)
         for session, answer in answers.leases.items():
-            envelope, _ = self._waiting.pop(session)
+            waits = self._waiting.pop(session)
             passing(Point.STORE_GRANT)
-            self._requests.reply(envelope, wire.pack(Kind.GRANTS, *answer))
+            self._requests.reply(waits.envelope, wire.pack(Kind.GRANTS, *answer))
 
     def _remember(self, client: str, number: int, payload: bytes) -> None:
         """The same request asked again gets the same answer."""
@@ -257,11 +272,11 @@ class Writer:
     def _dismiss(self) -> None:
         """Answers those without work who have waited long enough."""
         now_s = self._clock.monotonic_s()
-        for session in [s for s, (_, until_s) in self._waiting.items() if until_s <= now_s]:
-            envelope, _ = self._waiting.pop(session)
+        for session in [s for s, waits in self._waiting.items() if waits.until_s <= now_s]:
+            waits = self._waiting.pop(session)
             answer = self._core.give_up_waiting(session)
             if answer is not None:
-                self._requests.reply(envelope, wire.pack(Kind.GRANTS, *answer))
+                self._requests.reply(waits.envelope, wire.pack(Kind.GRANTS, *answer))
 
 
 if __name__ == "__main__":

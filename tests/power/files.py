@@ -5,6 +5,7 @@ machine.directory, machine.vfs      what to hand to the store
 machine.before = plan               asked before each deed; an error that it returns is raised
 machine.kill()                      the process is gone, what it still does counts for nothing
 machine.disk.cut(chance)            what a power cut would leave
+machine.cut_power()                 the process is gone, and this is what the next one finds
 """
 
 from __future__ import annotations
@@ -49,6 +50,14 @@ class Machine:
         self._start(visible)
 
 
+    def cut_power(self) -> None:
+        """Another process finds what a cut leaves now."""
+        left = self.disk.cut(self.chance)
+        self._files.dead = True
+        self.disk = Disk(left)
+        self._start(left)
+
+
 def put(directory: Path, files: Mapping[str, bytes]) -> None:
     directory.mkdir(parents=True)
     for name, content in files.items():
@@ -63,24 +72,23 @@ class _Files(apsw.VFS):
         self.machine = machine
         self.dead = False
 
-    def ask(self, deed: str) -> None:
-        """Raises what is to go wrong here."""
+    def may(self, deed: str) -> bool:
+        """Whether the process is alive to do it. Raises what is to go wrong here."""
         error = None if self.dead else self.machine.before(deed)
         if error is not None:
             raise error
+        return not self.dead
 
     def xOpen(  # noqa: N802
         self, name: str | apsw.URIFilename | None, flags: list[int]
     ) -> apsw.VFSFile:
-        if name is None or self.dead:
+        if name is None or not self.may("open"):
             return apsw.VFSFile("unix", name, flags)
-        self.ask("open")
         return _File(self, name, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
-        if self.dead:
+        if not self.may("delete"):
             return
-        self.ask("delete")
         super().xDelete(filename, syncdir)
         self.machine.disk.delete(Path(filename).name)
         if syncdir:
@@ -98,18 +106,17 @@ class _File(apsw.VFSFile):
         self._names_too = created and bool(flags[0] & _NAMED_BY_SYNC)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
-        self._files.ask("read")
+        self._files.may("read")
         return super().xRead(amount, offset)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
-        if self._files.dead:
-            return
         try:
-            self._files.ask("write")
+            alive = self._files.may("write")
         except Exception:
             self._write(data[: self._files.machine.chance.randint(0, len(data) - 1)], offset)
             raise
-        self._write(data, offset)
+        if alive:
+            self._write(data, offset)
 
     def _write(self, data: bytes, offset: int) -> None:
         if data:
@@ -117,20 +124,19 @@ class _File(apsw.VFSFile):
             self._kept.pending.append(Write(offset, bytes(data)))
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
-        if self._files.dead:
+        if not self._files.may("truncate"):
             return
-        self._files.ask("truncate")
         super().xTruncate(newsize)
         self._kept.pending.append(Truncate(newsize))
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        if self._files.dead:
-            return
         try:
-            self._files.ask("sync")
+            alive = self._files.may("sync")
         except Exception:
             self._kept.fail_to_sync(self._files.machine.chance)
             raise
+        if not alive:
+            return
         self._kept.sync()
         if self._names_too:
             self._disk.sync_names()
