@@ -1,0 +1,33 @@
+"""Every port there is, by name."""
+
+from __future__ import annotations
+
+from tests.fuzz import grpc_calls, messages, zmq_sockets
+from tests.fuzz.run import Fuzz
+from tests.fuzz.zmq_sockets import pushes, requests
+
+PORTS: dict[str, Fuzz] = {
+    "grpc": grpc_calls.fuzz,
+    "store": requests(
+        lambda place: place.addresses.store, messages.to_store, zmq_sockets.ASK_STORE
+    ),
+    "reader": requests(
+        lambda place: place.addresses.reader(1), messages.to_reader, zmq_sockets.ASK_READER
+    ),
+    "control": requests(
+        lambda place: place.addresses.control("store", 1),
+        messages.to_control,
+        zmq_sockets.ASK_CONTROL,
+    ),
+    "control of web": requests(
+        lambda place: place.addresses.control("web", 1),
+        messages.to_control,
+        zmq_sockets.ASK_CONTROL,
+    ),
+    "supervisor": requests(
+        lambda place: place.addresses.supervisor, messages.to_supervisor, zmq_sockets.ASK_FARM
+    ),
+    "outcomes": pushes(lambda place: place.addresses.outcomes, messages.to_outcomes),
+    "live": pushes(lambda place: place.addresses.live("web-1"), messages.to_live),
+    "raw sockets": zmq_sockets.raw_bytes,
+}
