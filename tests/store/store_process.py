@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ ANSWER_MS = 5_000
 
 
 class StoreProcess:
-    """`python -m farm.store.writer` as the supervisor starts it."""
+    """`python -m farm.store.writer` as the supervisor starts it; `failpoints` in its first life."""
 
-    def __init__(self, data_dir: Path, **settings: Any) -> None:
+    def __init__(self, data_dir: Path, *, failpoints: str = "", **settings: Any) -> None:
         data_dir.mkdir(exist_ok=True)
         sockets = str(socket_directory(data_dir))
         self.addresses = Addresses(sockets)
@@ -34,7 +35,7 @@ class StoreProcess:
         child = Child(role="store", number=1, name="store-1", sockets=sockets, settings=told)
         self._context = zmq.Context()
         self._start_it = partial(self._start, child, data_dir)
-        self._process = self._start_it()
+        self._process = self._start(replace(child, failpoints=failpoints), data_dir)
         self._asker = self._connect(zmq.DEALER, self.addresses.store)
         self._pusher = self._connect(zmq.PUSH, self.addresses.outcomes)
 
@@ -62,8 +63,16 @@ class StoreProcess:
         return socket
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    def wait(self) -> int:
+        """Until it has ended; the exit status, negative for a signal."""
+        return self._process.wait(ANSWER_MS / 1000)
 
     def ask(self, payload: bytes) -> tuple[Kind, list[Any]]:
         return self.ask_all([payload])[0]
