@@ -17,7 +17,7 @@ from farm.cli.answers import AddCommand, Answer
 from farm.cli.checking import held
 from farm.client import StoreClient
 from farm.clock import SystemClock
-from farm.errors import StartError
+from farm.errors import NotFound, StartError, Unavailable
 from farm.observe import ProcessMetrics
 from farm.sockets import Addresses, Sockets, socket_directory
 from farm.store.sqlite_backup import Backup
@@ -82,6 +82,14 @@ async def _ask_store(directory: Path, target: Path, show: Progress) -> None:
             await asyncio.sleep(LOOK_EVERY_S)
             copied, total = await store.backup_progress()
         show(copied, total)
+    except NotFound:
+        raise StartError(
+            f"{target}: the store ended meanwhile, and the backup with it; begin it again"
+        ) from None
+    except Unavailable:
+        raise StartError(
+            f"{directory}: somebody works on it, and no store answers; begin again in a moment"
+        ) from None
     finally:
         store.close()
         sockets.close()
@@ -93,6 +101,7 @@ def _copy_stopped(directory: Path, target: Path, show: Progress) -> None:
         copy = Backup(snapshot.db, target)
         while not copy.done:
             copy.step()
+            copy.wait()
             show(*copy.progress())
     finally:
         snapshot.close()

@@ -16,7 +16,7 @@ from typing import Any
 import apsw
 
 from farm.audience import unseal
-from farm.errors import NotFound, ResourceExhausted, StartError
+from farm.errors import NotFound, Refused, ResourceExhausted, StartError
 from farm.failpoints import Point, passing
 from farm.store.sqlite_backup import RESTORED, Backup
 from farm.store.sqlite_schema import (
@@ -57,7 +57,10 @@ PAGE_BYTES = 4096
 CACHE_KIB = 64 * 1024
 LOG_PAGES_MAX = 64 * 1024 * 1024 // PAGE_BYTES
 LOG_STEP_BYTES = 64 * 1024  # SQLite moves less than 128 KiB at a time
-RESTORED_CHANGES = 2**40  # more than the original gives out before anybody restores a copy
+# More than the original gives out before anybody restores a copy; and how many times as much is
+# drawn, so that two that were restored from one copy do not meet either.
+RESTORED_CHANGES = 2**40
+RESTORED_DRAW_BITS = 16
 RESTART_BUSY_MS = 50
 CHECKPOINT_EVERY_S = 0.5
 
@@ -71,7 +74,7 @@ class SqliteStorage(SqliteSnapshot):
         self._lock = lock
         self._log_pages, self._restart_at_pages = 0, LOG_PAGES_MAX
         self._backup: Backup | None = None
-        self._backup_failed: ResourceExhausted | None = None
+        self._backup_failed: Refused | None = None
         connection.set_wal_hook(self._note_log_pages)
 
     @classmethod
@@ -108,6 +111,8 @@ class SqliteStorage(SqliteSnapshot):
         return storage
 
     def close(self) -> None:
+        if self._backup is not None and not self._backup.done:
+            self._backup.abandon()
         super().close()
         os.close(self._lock)
 
@@ -199,6 +204,8 @@ class SqliteStorage(SqliteSnapshot):
 
     def begin_backup(self, target: Path) -> None:
         if self._backup is not None and not self._backup.done:
+            if self._backup.target == target:
+                return  # asked once more by who had no answer
             raise ResourceExhausted(
                 f"{self._backup.target} is being written; wait until it is there",
                 retry_after_ms=1_000,
@@ -214,11 +221,10 @@ class SqliteStorage(SqliteSnapshot):
         if self._backup is None or self._backup.done:
             return False
         try:
-            self._backup.step()
-        except ResourceExhausted as error:
+            return self._backup.step()
+        except Refused as error:
             self._backup, self._backup_failed = None, error
             return False
-        return not self._backup.done
 
     # People
 
@@ -527,8 +533,10 @@ def _take_incarnation(storage: SqliteStorage, chance: random.Random) -> None:
     meta = storage.meta()
     if meta.incarnation == RESTORED:
         storage.begin()
-        incarnation, change = chance.getrandbits(62), meta.change + RESTORED_CHANGES
-        storage.save_meta(meta._replace(incarnation=incarnation, change=change))
+        apart = RESTORED_CHANGES * (1 + chance.getrandbits(RESTORED_DRAW_BITS))
+        storage.save_meta(
+            meta._replace(incarnation=chance.getrandbits(62), change=meta.change + apart)
+        )
         storage.commit()
 
 

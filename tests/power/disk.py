@@ -133,6 +133,11 @@ class Disk:
         if self.files.pop(name, None) is not None:
             self._moves.append((name, None))
 
+    def link(self, name: str, other: str) -> None:
+        """Gives a file another name beside the one it has."""
+        self.files[other] = self.files[name]
+        self._moves.append((other, self.files[name]))
+
     def sync_names(self) -> None:
         for name, file in self._moves:
             self._move(self._durable_names, name, file)
