@@ -40,10 +40,14 @@ from farm.wire import Kind, Op, Query
 ASK_TIMEOUT_S = 1.0  # then the same request is asked again
 GATHER_S = 0.002  # from one request to the next, while several callers come at a time
 GIVE_UP_S = 10.0  # then whoever is in it is told "unknown"
+RETRY_AFTER_MS = 1_000
 BATCH_OPERATIONS_MAX = 4_096
 READ_OPERATIONS_MAX = 64  # in one request: a reader answers all of them together
 BATCH_BYTES_MAX = 8 * 1024 * 1024
-WAITING_OPERATIONS_MAX = 100_000
+# Beside those in flight. More writes would be answered late, so they are refused instead, at once;
+# reads are bounded by whoever asks, and very many may ask at once for what they missed.
+WRITES_WAITING_MAX = 1_024
+READS_WAITING_MAX = 100_000
 
 _FIELDS = ("post_id", "author_id", "content", "created_at")
 
@@ -75,13 +79,15 @@ class Lane:
         client: str,
         clock: Clock,
         *,
-        operations_max: int = BATCH_OPERATIONS_MAX,
+        operations_max: int,
+        waiting_max: int,
     ) -> None:
         self._asker = asker
         self._kind = kind
         self._client = client
         self._clock = clock
         self._operations_max = operations_max
+        self._waiting_max = waiting_max
         self._requests = itertools.count(1)
         self._waiting: deque[_Waiting] = deque()
         self._operations_waiting = 0
@@ -101,18 +107,23 @@ class Lane:
         return wire.value_of((await self.call_many((operation,), size))[0])
 
     async def call_many(self, operations: Sequence[Sequence[Any]], size: int) -> Sequence[Any]:
-        """The results of operations that travel in one request, for `wire.value_of`."""
-        if self._operations_waiting >= WAITING_OPERATIONS_MAX:
-            raise ResourceExhausted(
-                f"{WAITING_OPERATIONS_MAX} requests wait here already; ask again later",
-                retry_after_ms=1_000,
-            )
+        """The results of operations that travel in one request, for `wire.value_of`. Raises
+        `ResourceExhausted`."""
+        self.check_room()
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((operations, size, future))
         self._operations_waiting += len(operations)
         self._wake.set()
         results: Sequence[Any] = await future
         return results
+
+    def check_room(self) -> None:
+        """Raises `ResourceExhausted` where so much waits that more would wait too long."""
+        if self._operations_waiting >= self._waiting_max:
+            raise ResourceExhausted(
+                f"{self._operations_waiting} operations wait here already; ask again later",
+                retry_after_ms=RETRY_AFTER_MS,
+            )
 
     async def _run(self) -> None:
         while True:
@@ -188,7 +199,14 @@ class StoreClient:
     ) -> None:
         self._clock = clock
         self._metrics = metrics
-        self._writes = Lane(sockets.asker(addresses.store), Kind.WRITE, name, clock)
+        self._writes = Lane(
+            sockets.asker(addresses.store),
+            Kind.WRITE,
+            name,
+            clock,
+            operations_max=BATCH_OPERATIONS_MAX,
+            waiting_max=WRITES_WAITING_MAX,
+        )
         self._reads = [
             Lane(
                 sockets.asker(addresses.reader(number)),
@@ -196,6 +214,7 @@ class StoreClient:
                 name,
                 clock,
                 operations_max=READ_OPERATIONS_MAX,
+                waiting_max=READS_WAITING_MAX,
             )
             for number in range(1, readers + 1)
         ]
@@ -214,6 +233,11 @@ class StoreClient:
         return await min(self._reads, key=lambda lane: lane.waiting).call((query, *arguments))
 
     # Posts
+
+    def check_room(self) -> None:
+        """Raises `ResourceExhausted` where a write would wait too long, before anything is done for
+        it."""
+        self._writes.check_room()
 
     async def publish(
         self,

@@ -22,16 +22,21 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from farm.clock import Clock
 from farm.errors import HarkError, Internal, InvalidArgument, ResourceExhausted, Unavailable
 from farm.failpoints import Point, passing
 from farm.observe import log
 from gateway.status import Context, abort
 
-CALLS_MAX = 4_096
+# Calls in flight share this process's time, so that more of them would only each take longer: this
+# many small ones take about a tenth of a second.
+CALLS_MAX = 256
 BYTES_MAX = 256 * 1024 * 1024
 STREAMS_MAX = 20_000
 GONE_S = 1.0
 RETRY_AFTER_MS = 1_000
+RETRY_AFTER_MAX_MS = 10_000
+RETRY_EVERY_MS = 2  # so far apart are those told to come who were refused
 
 _ENDS = Unavailable("this process is to end; ask again, from the last cursor if there was one")
 
@@ -56,17 +61,20 @@ class Calls:
     def __init__(
         self,
         chance: Random,
+        clock: Clock,
         *,
         calls_max: int = CALLS_MAX,
         bytes_max: int = BYTES_MAX,
         streams_max: int = STREAMS_MAX,
     ) -> None:
         self._chance = chance
+        self._clock = clock
         self._calls_left = calls_max
         self._calls_max = calls_max
         self._bytes_left = bytes_max
         self._streams: set[asyncio.Task[Any]] = set()
         self._streams_max = streams_max
+        self._last_turn_ms = 0.0  # when the last of those is told to come who were refused
         self._ending = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -191,8 +199,17 @@ class Calls:
         return ResourceExhausted(
             f"{self._calls_max - self._calls_left} calls are in flight here, as many as may be; "
             "ask again later",
-            retry_after_ms=RETRY_AFTER_MS,
+            retry_after_ms=self._turn_ms(),
         )
+
+    def _turn_ms(self) -> int:
+        """In how long one more who is refused shall come again: one after the other, because a
+        crowd that comes again together is refused again together, and to refuse takes time too."""
+        now_ms = self._clock.monotonic_s() * 1000
+        after_others_ms = self._last_turn_ms + RETRY_EVERY_MS
+        last_ms = now_ms + RETRY_AFTER_MAX_MS
+        self._last_turn_ms = min(max(after_others_ms, now_ms + RETRY_AFTER_MS), last_ms)
+        return round(self._last_turn_ms - now_ms)
 
     def _no_stream_because(self) -> HarkError | None:
         if self._ending:
