@@ -6,6 +6,8 @@ ARGS ?=
 JOBS := 2
 N := 300
 SEED :=
+DURATION_S := 300
+HOURS := 24
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,7 +23,7 @@ export PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all bench bench-quick screenshots powercut lint format proto clean
+.PHONY: help run test test-all bench bench-quick screenshots powercut chaos chaos-mixes soak lint format proto clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +51,15 @@ screenshots: $(VENV)/.dev ## take the pictures of the pages in docs anew, in a b
 
 powercut: $(VENV)/.dev ## cut the power N times and let every deed on a file fail (N=300 SEED=)
 	@exec $(BIN)/python -m tests.power --cuts $(N) $(if $(SEED),--seed $(SEED))
+
+chaos: $(VENV)/.dev ## let everything happen to a farm under load, and judge it (DURATION_S=300 SEED= ARGS="--mix disk")
+	@exec $(BIN)/python -m tests.chaos --duration-s $(DURATION_S) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+chaos-mixes: $(VENV)/.dev ## the same with each of twelve mixes of faults in turn
+	@exec $(BIN)/python -m tests.chaos --mixes --duration-s $(DURATION_S) $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/.dev ## run a farm for HOURS with a fault a minute, and look whether anything grows (HOURS=24 SEED=)
+	@exec $(BIN)/python -m tests.chaos.soak --hours $(HOURS) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.dev ## check formatting, style, types and protos
 	$(BIN)/ruff format --check .

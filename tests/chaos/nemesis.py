@@ -85,8 +85,12 @@ class Nemesis:
         possible = {name: count for name, count in mix.items() if self._can(name)}
         while not until.is_set():
             (name,) = self._chance.choices([*possible], [*possible.values()])
-            await self._deeds[name]()
+            await self.strike(name)
             await elapse(self._chance.uniform(*PAUSE_S))
+
+    async def strike(self, name: str) -> None:
+        """One deed, by its name in a mix."""
+        await self._deeds[name]()
 
     def _can(self, name: str) -> bool:
         return not ("disk" in name and self._world.disk is None) and not (
@@ -128,14 +132,16 @@ class Nemesis:
             await elapse(self._chance.uniform(*AGAIN_S))
 
     async def _pause(self, *roles: str) -> None:
-        if (victim := self._victim(*roles)) is None:
-            return
-        name, pid = victim
+        if (victim := self._victim(*roles)) is not None:
+            await self.stop_for(*victim, self._chance.uniform(*STOPPED_S))
+
+    async def stop_for(self, name: str, pid: int, seconds: float) -> None:
+        """It stands still, and knows nothing of it afterwards."""
         self._receivers.killed.add(pid)
         fault = self._history.fault("pause", [name])
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
-            await elapse(self._chance.uniform(*STOPPED_S))
+            await elapse(seconds)
             if self._world.processes().get(name) == pid:  # else somebody may have its number
                 os.kill(pid, signal.SIGCONT)
         self._history.fault_ended(fault)

@@ -7,7 +7,7 @@ import contextlib
 import random
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from tests.chaos.world import RULES, World, elapse
 from tests.checker import dump
 from tests.checker.findings import Finding
 from tests.checker.history import Recorder
+from tests.checker.sometimes import USUAL, Sometimes
 from tests.checker.verdict import Verdict, judge
 from tests.farm_process import wait_until_async
 
@@ -38,93 +39,108 @@ class Plan(NamedTuple):
     mix: str = "everything"
 
 
-class Around(NamedTuple):
-    """What a farm can be given here of what its mix takes away."""
+class Scene(NamedTuple):
+    """A run while it goes on."""
 
-    disk: Disk | None
-    clock: FarmClock | None
-    left_out: list[str]
+    world: World
+    history: Recorder
+    receivers: Receivers
+    crowd: Crowd
+    nemesis: Nemesis
 
 
 async def run(directory: Path, plan: Plan, progress: Callable[[float], object]) -> Verdict:
-    """Keeps the history, the log and the data in the directory, but for a disk of its own."""
+    """Whatever the mix has, one thing after the other, for as long as planned."""
+
+    async def happens(scene: Scene) -> None:
+        over = asyncio.Event()
+        nemesis = asyncio.create_task(scene.nemesis.run(MIXES[plan.mix], over))
+        end_s = time.monotonic() + plan.duration_s
+        while time.monotonic() < end_s and not nemesis.done():
+            await elapse(TICK_S)
+            progress(TICK_S)
+        over.set()
+        await nemesis
+
     chance = random.Random(plan.seed)
+    with around(directory, plan.mix) as (disk, clock):
+        return await observe(
+            directory, happens, chance, disk=disk, clock=clock, failpoints=failpoints(chance)
+        )
+
+
+async def observe(
+    directory: Path,
+    happens: Callable[[Scene], Awaitable[None]],
+    chance: random.Random,
+    *,
+    flags: Sequence[str] = (),
+    failpoints: str = "",
+    disk: Disk | None = None,
+    clock: FarmClock | None = None,
+    sometimes: Sequence[Sometimes] = USUAL,
+) -> Verdict:
+    """What came of it when that happened to a farm in use. The history, the log and the data stay
+    in the directory, but for a disk of its own."""
     history = Recorder(time.monotonic, directory / "history.jsonl")
-    with around(directory, plan.mix, chance) as (disk, clock, left_out):
-        for what in left_out:
-            history.note("left out", what=what)
-        world = World(directory, failpoints=failpoints(chance), disk=disk, clock=clock)
-        receivers = Receivers(world.hark.log_path, history, clock_is_true=clock is None)
-        async with world.running():
-            crowd = Crowd(world, history, plan.seed)
-            nemesis = Nemesis(world, history, receivers, chance)
-            try:
-                await crowd.begin()
-                await _storm(crowd, nemesis, receivers, plan, progress)
-                findings = await _settle(world, crowd, history)
-            finally:
-                await crowd.close()
-            if status := await asyncio.to_thread(world.hark.stop):
-                findings.append(Finding("it ends as it should", f"with exit status {status}"))
-        receivers.read_on()
-        found = dump.read(world.hark.data_dir)
+    world = World(directory, flags=flags, failpoints=failpoints, disk=disk, clock=clock)
+    receivers = Receivers(world.hark.log_path, history, clock_is_true=clock is None)
+    async with world.running():
+        crowd = Crowd(world, history, chance.getrandbits(32))
+        nemesis = Nemesis(world, history, receivers, chance)
+        try:
+            await crowd.begin()
+            await _live(Scene(world, history, receivers, crowd, nemesis), happens)
+            findings = await _settle(world, crowd, history)
+        finally:
+            await crowd.close()
+        if status := await asyncio.to_thread(world.hark.stop):
+            findings.append(Finding("it ends as it should", f"with exit status {status}"))
+    receivers.read_on()
     history.close()
     rules = RULES if clock is None else RULES._replace(early_s=None)
-    verdict = judge(history.events, found, rules)
+    verdict = judge(history.events, dump.read(world.hark.data_dir), rules, sometimes)
     return verdict._replace(findings=[*findings, *verdict.findings])
 
 
 @contextlib.contextmanager
-def around(directory: Path, mix: str, chance: random.Random) -> Iterator[Around]:
-    """The disk and the clock that a mix needs, as far as this machine has them."""
-    left_out: list[str] = []
+def around(directory: Path, mix: str) -> Iterator[tuple[Disk | None, FarmClock | None]]:
+    """The disk and the clock that a mix takes away, as far as this machine lets it."""
     with contextlib.ExitStack() as stack:
         disk = clock = None
         if any("disk" in fault for fault in MIXES[mix]):
             disk = Disk(directory / "disk")
             if not stack.enter_context(disk.mounted(DISK_MB)):
                 disk = None
-                left_out.append("a full disk: nothing may be mounted here")
+                print("left out: a full disk, for nothing may be mounted here")
         if "jump" in MIXES[mix]:
             if FarmClock.library() is None:
-                left_out.append("clock jumps: there is no libfaketime here")
+                print("left out: clock jumps, for there is no libfaketime here")
             else:
-                clock = FarmClock(directory, monotonic=chance.random() < 0.5)
-        yield Around(disk, clock, left_out)
+                clock = FarmClock(directory, monotonic=False)
+        yield disk, clock
 
 
 def failpoints(chance: random.Random) -> str:
     """Rare moments that no signal would hit: durable and not yet answered, sent and not told."""
     return ",".join(
         [
-            f"store.committed:kill:{chance.randint(150, 500)}:4",
+            f"store.committed:kill:{chance.randint(150, 500)}:3",
             f"gateway.reply:kill:{chance.randint(200, 800)}:2",
-            f"worker.sent:kill:{chance.randint(50, 300)}:2",
+            f"worker.sent:kill:{chance.randint(50, 300)}:1",
         ]
     )
 
 
-async def _storm(
-    crowd: Crowd,
-    nemesis: Nemesis,
-    receivers: Receivers,
-    plan: Plan,
-    progress: Callable[[float], object],
-) -> None:
-    """For as long as planned, and until everybody has their answer."""
+async def _live(scene: Scene, happens: Callable[[Scene], Awaitable[None]]) -> None:
+    """Until it has happened and everybody has their answer."""
     over, all_over = asyncio.Event(), asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        reading = group.create_task(receivers.run(all_over))
-        deeds = [
-            group.create_task(nemesis.run(MIXES[plan.mix], over)),
-            group.create_task(crowd.run(over)),
-        ]
-        end_s = time.monotonic() + plan.duration_s
-        while time.monotonic() < end_s:
-            await elapse(TICK_S)
-            progress(TICK_S)
+        reading = group.create_task(scene.receivers.run(all_over))
+        crowd = group.create_task(scene.crowd.run(over))
+        await happens(scene)
         over.set()
-        await asyncio.gather(*deeds)
+        await crowd
         all_over.set()
         await reading
 
