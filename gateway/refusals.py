@@ -15,7 +15,7 @@ from typing import Any
 
 from graphql import GraphQLError
 from sanic import Request
-from sanic.exceptions import InvalidHeader, PayloadTooLarge, SanicException
+from sanic.exceptions import InvalidHeader, PayloadTooLarge, RequestCancelled, SanicException
 from sanic.handlers import ErrorHandler
 from sanic.http import Http
 from sanic.response import HTTPResponse
@@ -28,6 +28,7 @@ GRAPHQL_JSON = "application/graphql-response+json"
 MESSAGE_CHARACTERS_MAX = 500  # of what echoes a query
 THROWN_AWAY_BYTES_MAX = 32 * 1024 * 1024
 
+_NO_METHOD = "NONE"  # of a request that Sanic makes up
 _FIELD = re.compile(r"^[a-z]+(?:_[a-z]+)+(?=[ :])")
 _SECOND_WORD = re.compile(r"_([a-z])")
 
@@ -87,6 +88,8 @@ class JsonErrors(ErrorHandler):
         match exception:
             case HttpRefusal():
                 return refused(request, exception)
+            case RequestCancelled():  # whoever asked is gone, and will not read this
+                return refused(request, HttpRefusal(400, "CANCELLED", "the request was broken off"))
             case HarkError() if not isinstance(exception, Internal | Corrupt):
                 status, code, message = exception.http_status, exception.name, exception.message
                 return refused(request, HttpRefusal(status, code, message))
@@ -99,6 +102,22 @@ class JsonErrors(ErrorHandler):
             case _:
                 sentence = self._incidents.report(exception)
                 return refused(request, HttpRefusal(500, "INTERNAL", sentence))
+
+
+class HttpRequest(Request):
+    """A request, or what Sanic makes to have one when it refuses what is none.
+
+    It makes that of the URL that it has just refused, which would fail again: the client would get
+    no answer, and the log a stack trace for each.
+    """
+
+    def __init__(self, url_bytes: bytes, headers: Any, version: str, method: str, **more: Any):
+        try:
+            super().__init__(url_bytes, headers, version, method, **more)
+        except SanicException:
+            if method != _NO_METHOD:
+                raise
+            super().__init__(b"*", headers, version, method, **more)
 
 
 def _take_the_rest(request: Request) -> None:

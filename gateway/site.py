@@ -19,6 +19,7 @@ from gateway.refusals import (
     GRAPHQL_PATHS,
     JSON,
     HttpRefusal,
+    HttpRequest,
     Incidents,
     JsonErrors,
     encoded,
@@ -46,7 +47,11 @@ def make_site(
 ) -> Site:
     """The application, for one process to serve."""
     site = Sanic(
-        "hark", config=_config(), error_handler=JsonErrors(incidents), configure_logging=False
+        "hark",
+        config=_config(),
+        error_handler=JsonErrors(incidents),
+        request_class=HttpRequest,
+        configure_logging=False,
     )
     _guard(site, frozenset(origin.rstrip("/").lower() for origin in allowed_origins))
     pages = Pages()

@@ -135,6 +135,24 @@ def test_bytes_that_are_no_request(web: WebProcess, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "line", [b"GET \xfd HTTP/1.1", b"GET elsewhere HTTP/1.1", b"GET /\x7f HTTP/1.1", b"GET ?"]
+)
+def test_a_url_that_is_none(web: WebProcess, line: bytes) -> None:
+    """It had no answer, and left the stack of Sanic's surprise in the log."""
+    with socket.create_connection(("127.0.0.1", web.port), timeout=5) as connection:
+        connection.sendall(line + b"\r\nHost: a\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 400 ")
+    assert "Traceback" not in web.log()
+
+
+def test_who_leaves_amid_a_request_is_no_incident(web: WebProcess) -> None:
+    with socket.create_connection(("127.0.0.1", web.port), timeout=5) as connection:
+        connection.sendall(b"POST /graphql HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")
+    assert ask(web.address, "/health").status == 200
+    assert "internal error" not in web.log()
+
+
+@pytest.mark.parametrize(
     ("query", "says"),
     [
         ("{ nothing }", "nothing"),
