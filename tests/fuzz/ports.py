@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from tests.fuzz import grpc_calls, messages, zmq_sockets
+from tests.fuzz import grpc_calls, messages, web_requests, web_sockets, zmq_sockets
 from tests.fuzz.run import Fuzz
 from tests.fuzz.zmq_sockets import pushes, requests
 
 PORTS: dict[str, Fuzz] = {
     "grpc": grpc_calls.fuzz,
+    "http": web_requests.requests,
+    "graphql": web_requests.questions,
+    "sse": web_requests.streams,
+    "websocket": web_sockets.fuzz,
     "store": requests(
         lambda place: place.addresses.store, messages.to_store, zmq_sockets.ASK_STORE
     ),

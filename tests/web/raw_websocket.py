@@ -118,14 +118,22 @@ class RawWebSocket:
     def next(self, opcode: Opcode, *, dropping: bool = False) -> Frame:
         """The next frame that is no ping; or the next of this kind."""
         while True:
-            while not self._events:
-                piece = self.socket.recv(65_536)
-                assert piece, "the connection ended without a close frame"
-                self._take(piece)
-            frame = self._events.popleft()
+            try:
+                frame = self.any()
+            except EOFError:
+                raise AssertionError("the connection ended without a close frame") from None
             if frame.opcode is opcode:
                 return frame
             assert dropping or frame.opcode is Opcode.PING, frame
+
+    def any(self) -> Frame:
+        """The next frame, whatever it is. Raises `EOFError` where there is none to come."""
+        while not self._events:
+            piece = self.socket.recv(65_536)
+            if not piece:
+                raise EOFError
+            self._take(piece)
+        return self._events.popleft()
 
     def _take(self, data: bytes) -> None:
         self._frames.receive_data(data)
