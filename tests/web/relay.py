@@ -25,8 +25,7 @@ class Relay:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Relay]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.address = "{}:{}".format(*server.sockets[0].getsockname()[:2])
+        server = await self._listen()
         try:
             yield self
         finally:
@@ -40,6 +39,11 @@ class Relay:
         for writer in self._open:
             writer.transport.abort()
 
+    async def _listen(self) -> asyncio.Server:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.address = "{}:{}".format(*server.sockets[0].getsockname()[:2])
+        return server
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         task = asyncio.create_task(self._serve(reader, writer))
@@ -47,9 +51,8 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, _, port = self.target.partition(":")
         try:
-            there, back = await asyncio.open_connection(host, int(port))
+            there, back = await self._connect()
         except OSError:
             writer.transport.abort()
             return
@@ -58,6 +61,10 @@ class Relay:
         most = self.back_bytes_max
         await asyncio.gather(self._pump(reader, back, None), self._pump(there, writer, most))
         self._open -= pair
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, _, port = self.target.partition(":")
+        return await asyncio.open_connection(host, int(port))
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int | None
