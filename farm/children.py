@@ -16,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,6 +217,8 @@ class Keeper:
     # One life
 
     def _start(self) -> Life:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("a child dies with the thread that starts it: start it from the main")
         passing(Point.SUPERVISOR_START)
         self._generation += 1
         name = f"{self.role}-{self.number}-{self._around.run}-{self._generation}"

@@ -34,10 +34,11 @@ AnySocket = TypeVar("AnySocket", zmq.Socket[bytes], zmq.asyncio.Socket)
 def socket_directory(data_dir: Path) -> Path:
     """The 0700 directory for a farm's sockets: in the data directory, or where the path is short.
 
-    Raises `StartError` where it belongs to somebody else.
+    Raises `StartError` where it belongs to somebody else, or is something else.
     """
     directory = socket_path(data_dir)
-    directory.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
     found = directory.lstat()
     if found.st_uid != os.getuid() or not directory.is_dir() or directory.is_symlink():
         raise StartError(f"{directory}: is not a directory of this user; remove it and start again")

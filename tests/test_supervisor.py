@@ -83,11 +83,6 @@ def roles(hark: FarmProcess) -> dict[str, int]:
     return {role: len(hark.pids(role)) for role in ONE_OF_EACH}
 
 
-def back_within_s() -> float:
-    """Two seconds where the machine has a core to spare; modules load slowly where it has not."""
-    return 2.0 if os.getloadavg()[0] < len(os.sched_getaffinity(0)) else 8.0
-
-
 def in_memory(hark: FarmProcess) -> Path:
     """The directory in memory of a running farm."""
     for path in Path("/dev/shm").glob("hark-memory-*"):
@@ -254,11 +249,14 @@ def test_a_host_that_others_reach_is_warned_about(farm: StartFarm) -> None:
     assert "there is no authentication yet" in hark.log()
 
 
-def test_a_second_hark_on_the_directory(farm: StartFarm) -> None:
+def test_a_second_hark_on_the_directory(farm: StartFarm, tmp_path: Path) -> None:
+    """Fault row 46: ZeroMQ would take the sockets' paths from the first without a word."""
     hark = farm(*QUICK)
-    line = refused(farm(*QUICK, data_dir=hark.data_dir, wait=False))
-    assert f"another Hark (process {hark.pid}) runs on it" in line
-    assert "--data-dir" in line
+    (tmp_path / "other name").symlink_to(hark.data_dir)
+    for name in (hark.data_dir, tmp_path / "other name"):
+        line = refused(farm(*QUICK, data_dir=name, wait=False))
+        assert f"another Hark (process {hark.pid}) runs on it" in line
+        assert "--data-dir" in line
     assert roles(hark) == ONE_OF_EACH
     assert hark.restart().pid
 
@@ -315,63 +313,8 @@ def test_memory_of_a_killed_hark_is_given_back(farm: StartFarm) -> None:
 # Death and hanging
 
 
-@pytest.mark.parametrize("role", ONE_OF_EACH)
-async def test_a_killed_process_is_back_within_two_seconds(farm: StartFarm, role: str) -> None:
-    hark = farm(*QUICK)
-    others = {pid for pid, title in hark.children().items() if role not in title}
-    async with asking(hark) as ask:
-
-        async def killed_and_back() -> int:
-            killed = hark.pids(role)[0]
-            os.kill(killed, signal.SIGKILL)
-            died_s = time.monotonic()
-            await wait_until_async(lambda: not is_alive(killed))
-            await wait_until_async(lambda: ask.serves(role, 1), 10.0)
-            print(f"{role} is back after {time.monotonic() - died_s:.2f} s")
-            assert time.monotonic() - died_s < back_within_s()
-            return killed
-
-        for times in (1, 2):
-            killed = await killed_and_back()
-            state = await ask.farm.state()
-            assert state.restarts[role] == times
-            assert killed not in {process.pid for process in state.processes}
-            assert f"{role} 1 (process {killed}) was ended by SIGKILL" in hark.log()
-    assert roles(hark) == ONE_OF_EACH
-    assert others <= set(hark.children()), "nobody else was touched"
-
-
-@pytest.mark.parametrize("role", ["worker", "gateway"])
-def test_a_stopped_process_is_replaced(farm: StartFarm, role: str) -> None:
-    hark = farm(*QUICK)
-    stopped = hark.pids(role)[0]
-    os.kill(stopped, signal.SIGSTOP)
-    wait_until(lambda: not is_alive(stopped), 8.0)
-    wait_until(lambda: len(hark.pids(role)) == ONE_OF_EACH[role])
-    assert "killed, for it missed 3 heartbeats" in hark.log()
-
-
-def test_no_zombies_and_no_lost_descriptors(farm: StartFarm) -> None:
-    hark = farm(*QUICK)
-    descriptors = Path(f"/proc/{hark.pid}/fd")
-
-    def kill_a_worker() -> None:
-        killed = wait_until(lambda: hark.pids("worker"))[0]
-        os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: len(hark.pids("worker")) == 2 and killed not in hark.children())
-
-    kill_a_worker()
-    before = len(list(descriptors.iterdir()))
-    for _ in range(4):
-        kill_a_worker()
-    # A question that waits for its answer opens a descriptor or two for a moment.
-    wait_until(lambda: len(list(descriptors.iterdir())) <= before + 2)
-    stats = [entry / "stat" for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    fields = [path.read_text().rpartition(")")[2].split() for path in stats if path.exists()]
-    assert not [row for row in fields if row[0] == "Z" and int(row[1]) == hark.pid]
-
-
 def test_the_death_of_the_supervisor_is_everybodys(farm: StartFarm) -> None:
+    """Fault rows 46 and 99."""
     hark = farm(*QUICK)
     children = list(hark.children())
     assert len(children) == 6
@@ -379,6 +322,7 @@ def test_the_death_of_the_supervisor_is_everybodys(farm: StartFarm) -> None:
     hark.signal(signal.SIGKILL)
     wait_until(lambda: not any(map(is_alive, children)), 1.0)
     hark.wait()
+    assert list(socket_path(hark.data_dir).iterdir()), "nobody was there to remove them"
     # Neither lock nor port nor socket of the former life is in the way.
     hark.flags += ["--grpc-port", str(ports[0]), "--http-port", str(ports[1])]
     hark.start()
@@ -438,6 +382,7 @@ def dying(directory: Path, module: str, status: int) -> dict[str, str]:
 
 
 def test_it_gives_up_when_processes_die_at_once(farm: StartFarm, tmp_path: Path) -> None:
+    """Fault row 100."""
     environment = dying(tmp_path / "site", "gateway.grpc_server", 7)
     line = refused(farm(*QUICK, environment=environment, wait=False))
     assert "gave up: 5 processes ended before Hark was ready" in line
@@ -511,6 +456,7 @@ async def test_the_state_of_the_farm(farm: StartFarm) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_front_to_back(farm: StartFarm, number: int) -> None:
+    """Fault row 104."""
     hark = farm(*QUICK, "--log-level", "debug")
     children = list(hark.children())
     started_s = time.monotonic()
@@ -537,6 +483,7 @@ def test_who_does_not_end_is_killed_in_time(farm: StartFarm) -> None:
 
 
 def test_a_second_signal_ends_at_once(farm: StartFarm) -> None:
+    """Fault row 104."""
     hark = farm(*QUICK)
     children = list(hark.children())
     os.kill(hark.pids("gateway")[0], signal.SIGSTOP)

@@ -1,0 +1,153 @@
+"""Processes that die, hang, or die again at once: what the supervisor does, in one farm."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from farm.children import HEARTBEAT_S, MISSES_MAX, STORE_MISSES_MAX
+from tests.farm_process import FarmProcess, is_alive, wait_until, wait_until_async
+from tests.supervision import kills
+from tests.test_acceptance import Client
+from tests.test_supervisor import ONE_OF_EACH, Asking, asking, roles
+
+pytestmark = pytest.mark.process
+
+RESTARTS = 1_000
+SCRAPE_MAX_S = 0.2
+
+
+@pytest.fixture(scope="module")
+def curse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """While this file is there, workers end at once."""
+    return tmp_path_factory.mktemp("site") / "curse"
+
+
+@pytest.fixture(scope="module")
+def hark(curse: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarmProcess]:
+    (curse.parent / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"if 'farm.worker' in sys.orig_argv and os.path.exists({str(curse)!r}): os._exit(7)\n"
+    )
+    environment = {"PYTHONPATH": str(curse.parent)}
+    made = FarmProcess(tmp_path_factory.mktemp("farm"), ("--workers", "2"), environment=environment)
+    yield made.start()
+    made.kill_tree()
+    print(f"--- the end of {made.log_path}:\n{made.log_tail()}")
+
+
+@pytest.fixture
+async def ask(hark: FarmProcess) -> AsyncIterator[Asking]:
+    async with asking(hark) as made:
+        yield made
+
+
+async def test_a_killed_process_is_back_within_two_seconds(hark: FarmProcess, ask: Asking) -> None:
+    """Fault row 98, the supervisor's part of it."""
+    before = (await ask.farm.state()).restarts
+    for role in ONE_OF_EACH:
+        others = {pid for pid, title in hark.children().items() if role not in title}
+        killed = hark.pids(role)[0]
+        took_s = await kills.kill(hark, ask, role)
+        print(f"{role} is back after {took_s * 1000:.0f} ms")
+        assert took_s < kills.back_within_s()
+        state = await ask.farm.state()
+        assert state.restarts[role] == before.get(role, 0) + 1
+        assert killed not in {process.pid for process in state.processes}
+        assert f"{role} 1 (process {killed}) was ended by SIGKILL" in hark.log()
+        assert others <= set(hark.children()), "nobody else was touched"
+    assert roles(hark) == ONE_OF_EACH
+
+
+async def test_a_stopped_process_is_found_by_its_heartbeat_and_replaced(
+    hark: FarmProcess, ask: Asking
+) -> None:
+    """Fault row 101. The store has more time, for a slow disk is no reason to kill it."""
+    stopped = {role: hark.pids(role)[0] for role in ONE_OF_EACH}
+    begun_s = time.monotonic()
+    for pid in stopped.values():
+        os.kill(pid, signal.SIGSTOP)
+    store = stopped.pop("store")
+    await wait_until_async(lambda: not all(map(is_alive, stopped.values())))
+    assert time.monotonic() - begun_s > (MISSES_MAX - 1) * HEARTBEAT_S
+    await wait_until_async(lambda: not any(map(is_alive, stopped.values())), 10.0)
+    assert is_alive(store)
+    await wait_until_async(lambda: not is_alive(store), 15.0)
+    assert time.monotonic() - begun_s > (STORE_MISSES_MAX - 1) * HEARTBEAT_S
+    for role in ONE_OF_EACH:
+        await wait_until_async(partial(ask.serves, role, 1), kills.BACK_S)
+    for role, misses in [*((role, MISSES_MAX) for role in stopped), ("store", STORE_MISSES_MAX)]:
+        assert f"killed, for it missed {misses} heartbeats role={role} number=1" in hark.log()
+    assert roles(hark) == ONE_OF_EACH
+
+
+async def test_who_dies_at_once_is_started_later_and_later_and_the_farm_goes_on(
+    hark: FarmProcess, ask: Asking, curse: Path
+) -> None:
+    """Fault row 100: what dies once the farm was ready is never given up, nor started in a spin."""
+    await kills.serve_long_enough()
+    others = {pid for pid, title in hark.children().items() if title != "hark: worker 2"}
+    told = re.compile(r"(\S+) error +supervisor: worker 2 \(process \d+\) ended with status 7")
+    with there(curse):
+        os.kill(hark.pids("worker")[1], signal.SIGKILL)
+        times = await wait_until_async(lambda: (t := told.findall(hark.log()))[5:] and t, 20.0)
+        client = Client(hark)
+        assert client.publish(f"while it dies {os.getpid()}") == 6
+        client.close()
+    await wait_until_async(lambda: ask.serves("worker", 2), 20.0)
+    at_s = [datetime.fromisoformat(one).timestamp() for one in times]
+    gaps_s = [later - earlier for earlier, later in pairwise(at_s)]
+    print(f"seconds between its deaths: {[round(gap, 2) for gap in gaps_s]}")
+    for gap_s, pause_s in zip(gaps_s, (0.0, 0.1, 0.2, 0.4, 0.8), strict=False):
+        assert gap_s > pause_s
+    assert others <= set(hark.children())
+
+
+@contextlib.contextmanager
+def there(file: Path) -> Iterator[None]:
+    file.touch()
+    yield
+    file.unlink()
+
+
+async def test_many_restarts_leave_nothing_behind(hark: FarmProcess, ask: Asking) -> None:
+    """Fault row 102, with some restarts."""
+    await restart(hark, ask, 2 * sum(ONE_OF_EACH.values()))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+async def test_a_thousand_restarts_leave_nothing_behind(hark: FarmProcess, ask: Asking) -> None:
+    """Fault row 102."""
+    await restart(hark, ask, RESTARTS)
+
+
+async def restart(hark: FarmProcess, ask: Asking, count: int) -> None:
+    """No zombies, no descriptors, no files, no slow scrapes."""
+    restarted = await kills.kill_everybody(hark, ask)
+    descriptors = kills.descriptors_of(hark.pid)
+    files = sum(1 for _ in (hark.data_dir / "metrics").iterdir())
+    quick_s = await kills.scrape_s(hark)
+    while restarted < count:
+        if count == RESTARTS:
+            await kills.serve_long_enough()
+        restarted += await kills.kill_everybody(hark, ask)
+    scraped_s = await kills.scrape_s(hark)
+    print(f"{restarted} restarts; a scrape took {quick_s * 1e3:.0f} ms, {scraped_s * 1e3:.0f} now")
+    # A question that waits for its answer opens a descriptor or two for a moment, and the metrics
+    # of who has just died have a second until they are added up.
+    wait_until(lambda: kills.descriptors_of(hark.pid) <= descriptors + 2)
+    wait_until(lambda: sum(1 for _ in (hark.data_dir / "metrics").iterdir()) <= files + 2)
+    assert kills.zombies_of(hark.pid) == []
+    assert scraped_s < max(SCRAPE_MAX_S, 2 * quick_s)
+    assert roles(hark) == ONE_OF_EACH
