@@ -18,6 +18,7 @@ from farm.lifecycle import State
 
 VERSION = 1
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+NAME_CHARACTERS_MAX = 200  # of clients and sessions, who are remembered
 
 
 class WireError(ValueError):
@@ -485,11 +486,16 @@ def value_of(result: Sequence[Any]) -> Any:
     raise from_code(*result)
 
 
+def is_name(text: str) -> bool:
+    """Whether a client or a session may be called so."""
+    return len(text) <= NAME_CHARACTERS_MAX
+
+
 def unpack_lease_request(body: list[Any]) -> LeaseRequest:
     match body:
-        case [str() as session, int() as request, int() as want, list() as held] if all(
-            type(lease) is int for lease in held
-        ):
+        case [str() as session, int() as request, int() as want, list() as held] if is_name(
+            session
+        ) and all(type(lease) is int for lease in held):
             return LeaseRequest(session, request, want, held)
         case _:
             raise WireError("no lease request")
@@ -503,7 +509,9 @@ def unpack_lease_answer(body: list[Any]) -> LeaseAnswer:
 def unpack_outcomes(body: list[Any]) -> OutcomesMessage:
     """Raises `WireError` where any part has another shape."""
     match body:
-        case [str() as session, int() as number, list() as leases, list() as counts, float() as s]:
+        case [
+            str() as session, int() as number, list() as leases, list() as counts, float() as s,
+        ] if is_name(session):  # fmt: skip
             if not all(type(count) is int for count in counts):
                 raise WireError("duration counts are no whole numbers")
             return OutcomesMessage(session, number, list(_lease_outcomes(leases)), counts, s)

@@ -38,6 +38,7 @@ DAY_US = 86_400_000_000
 DISK_LOOK_EVERY_S = 0.5
 GONE_REMEMBERED_MAX = 1_000
 HEARD_MAX = 100  # messages of a session
+SESSIONS_REMEMBERED_MAX = 1_000
 NEED_NO_ROOM = {
     Op.ONLINE, Op.STATS, Op.SESSIONS, Op.SESSION_DIED, Op.IMPORT_KNOWN, Op.BACKUP_PROGRESS,
 }  # fmt: skip
@@ -243,7 +244,13 @@ class Core:
         self.commit_s = self._clock.monotonic_s() - committing_s
         for message in group.outcomes:
             self._acknowledged.setdefault(message.session, []).append(message.number)
-            self._heard.setdefault(message.session, deque(maxlen=HEARD_MAX)).append(message.number)
+            heard = self._heard.pop(message.session, None) or deque(maxlen=HEARD_MAX)
+            heard.append(message.number)
+            self._heard[message.session] = heard  # the one heard of last stands last
+        while len(self._heard) > SESSIONS_REMEMBERED_MAX:
+            oldest = next(iter(self._heard))
+            del self._heard[oldest]
+            self._acknowledged.pop(oldest, None)
         self._rate.note(now_s, self._totals.of(totals.SENT))
         self._tell_of_refusing()
         return Answers(

@@ -30,7 +30,7 @@ from farm.store.events import events_after
 from farm.store.inbox import Reading, SegmentCache
 from farm.store.sqlite_snapshot import READ_S_MAX, SqliteSnapshot, unavailable
 from farm.store.sweep import Sweeper
-from farm.wire import Alike, Kind, Query, Sweep, WireError
+from farm.wire import Alike, Kind, Query, Sweep, WireError, is_name
 
 CLIENTS_REMEMBERED_MAX = 100
 LOOK_UP_S = 0.1  # a signal to end is heard within this
@@ -111,7 +111,7 @@ class Reader:
     def _answer(self, payload: bytes) -> bytes:
         try:
             match wire.unpack(payload):
-                case Kind.READ, [str() as client, int() as number, queries]:
+                case Kind.READ, [str() as client, int() as number, queries] if is_name(client):
                     before = self._answered.get(client)
                     if before is not None and before[0] == number:
                         return before[1]

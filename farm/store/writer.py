@@ -29,12 +29,13 @@ from farm.store.core import DAY_US, Answers, Core, Group, Rules
 from farm.store.dispatch import Terms
 from farm.store.sqlite import Checkpointer, SqliteStorage
 from farm.store.storage import CommitUnknown
-from farm.wire import Frame, Kind, WireError
+from farm.wire import Frame, Kind, WireError, is_name
 
 GROUP_MESSAGES_MAX = 512
 GROUP_BYTES_MAX = 16 * 1024 * 1024
 LOOK_UP_S = 0.1  # a signal to end is heard within this
 CLIENTS_REMEMBERED_MAX = 1_000
+PLACES_MAX = 256  # to which frames go; each is a socket, and a process may have so many
 
 Envelope = list[bytes]
 
@@ -181,10 +182,12 @@ class Writer:
     def _tell(self, frames: list[tuple[str, Frame]]) -> None:
         """A frame that finds no room is missed by its process, which then reads instead."""
         for place, frame in frames:
-            teller = self._tellers.get(place)
+            teller = self._tellers.pop(place, None)
             if teller is None:
                 teller = self._sockets.teller(self._addresses.live(place))
-                self._tellers[place] = teller
+            self._tellers[place] = teller  # the one told last stands last
+            if len(self._tellers) > PLACES_MAX:
+                self._tellers.pop(next(iter(self._tellers))).close()
             passing(Point.STORE_TELL)
             teller.tell(wire.pack(Kind.FRAME, *frame))
 
@@ -222,7 +225,7 @@ class Writer:
     def _understand(self, envelope: Envelope, payload: bytes, group: Group, writes: Writes) -> None:
         try:
             match wire.unpack(payload):
-                case Kind.WRITE, [str() as client, int() as number, operations]:
+                case Kind.WRITE, [str() as client, int() as number, operations] if is_name(client):
                     newest, answer = self._answered.get(client, (number, b""))
                     if (client, number) in writes:
                         writes[client, number][0].append(envelope)

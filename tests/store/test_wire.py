@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -57,6 +58,8 @@ WRONG_BODIES: dict[str, list[Any]] = {
     "a write without operations": [1, Kind.WRITE, "c", 1],
     "a write with its number as text": [1, Kind.WRITE, "c", "1", []],
     "a write by nobody": [1, Kind.WRITE, None, 1, []],
+    "a write by somebody with too long a name": [1, Kind.WRITE, "c" * 201, 1, []],
+    "a lease for somebody with too long a name": [1, Kind.LEASE, "w" * 201, 1, 10, []],
     "operations that are a map": [1, Kind.WRITE, "c", 1, {1: 2}],
     "an operation that is a number": [1, Kind.WRITE, "c", 1, [5]],
     "an empty operation": [1, Kind.WRITE, "c", 1, [[]]],
@@ -78,6 +81,7 @@ WRONG_BODIES: dict[str, list[Any]] = {
 }  # fmt: skip
 
 WRONG_OUTCOMES: dict[str, list[Any]] = {
+    "too long a name": ["w" * 201, 1, [], [], 0.0],
     "nothing": [],
     "no counts": ["w", 1, []],
     "an outcome of no lease": ["w", 1, [[]], [], 0.0],
@@ -103,6 +107,7 @@ def test_what_are_no_outcomes_is_a_wire_error(body: list[Any]) -> None:
 
 
 def test_random_bytes_raise_wire_errors_or_are_messages() -> None:
+    """Fault row 43, as far as reading a message goes."""
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     makers = (random_bytes, mutated, cut, random_object)
@@ -186,6 +191,7 @@ def _value(chance: random.Random, depth: int) -> Any:
 
 @pytest.mark.process
 def test_a_store_answers_fault_to_each_and_lives(store_process: StoreProcess) -> None:
+    """Fault row 43."""
     for name, payload in MALFORMED.items():
         kind, body = store_process.ask(payload)
         assert kind is Kind.FAULT, name
@@ -226,3 +232,16 @@ def test_the_same_request_gets_the_same_answer_again(store_process: StoreProcess
     assert store_process.ask(request) == first[0]
     other = wire.pack(Kind.WRITE, "client", 2, [[Op.FOLLOW, "ann", "star"]])
     assert store_process.ask(other) == (Kind.ANSWERS, [2, [[0, False]]])
+
+
+@pytest.mark.process
+def test_places_without_number_take_no_sockets_without_number(store_process: StoreProcess) -> None:
+    """Each place that is told of anything has a socket; a thousand of them ended the store."""
+    store_process.write((Op.FOLLOW, "ann", "star"))
+    for first in range(0, 1_200, 100):
+        places = range(first, first + 100)
+        store_process.write(*((Op.ONLINE, f"s{n}", f"web-{n}", ["ann"], []) for n in places))
+        store_process.write((Op.PUBLISH, f"p{first}", "star", "x", 0, True))
+    descriptors = Path(f"/proc/{store_process._process.pid}/fd")
+    assert len(list(descriptors.iterdir())) < 1_000
+    assert store_process.alive
