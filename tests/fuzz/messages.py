@@ -47,7 +47,7 @@ def _operation(chance: Random) -> list[Any]:
     if op == Op.BACKUP:
         arguments = [NOWHERE]
     elif op == Op.ONLINE:
-        arguments[1] = f"web-{chance.randrange(60, 64 if chance.random() < 0.5 else 6_400)}"
+        arguments[1] = f"web-{chance.randrange(60, 64)}"
     elif op == Op.IMPORT:
         many = chance.randrange(20)
         arguments = [[_name(chance) for _ in range(many)] for _ in "12"]

@@ -98,7 +98,7 @@ def _say(socket: RawWebSocket, tally: Tally, data: bytes, *, frame: bool) -> str
 
 def _closed(tally: Tally, found: Frame, data: bytes) -> str:
     close = Close.parse(bytes(found.data))
-    if close.code not in CODES:
+    if close.code not in CODES and data[:1] != b"\x88":  # who closes hears their own code
         tally.blame(f"closes with {close}", data)
     tally.told(close.reason, data)
     return f"closed {close.code}"

@@ -7,6 +7,7 @@ A peer of the same user can reach them, so none may bring a process down or make
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -23,6 +24,7 @@ from tests.fuzz.tally import Tally
 
 AT_ONCE = 100
 ANSWER_MS = 10_000
+_askers = itertools.count(1)
 Message = Callable[[Random], Any]
 # What a process surely answers, behind all that was sent before it.
 ASK_STORE = wire.pack(Kind.WRITE, "fuzz-asks", 0, [[wire.Op.STATS]])
@@ -88,7 +90,8 @@ class _Asker:
         unpacked = wire.unpack(question)
         body = [*unpacked[1]]
         if len(body) > 2:
-            body[1] = self._number  # or it would be taken for one that was answered
+            # By somebody new each time, or it could be taken for one that was answered.
+            body[0] = f"asks-{next(_askers)}"
         self._socket.send_multipart([b"?", b"", wire.pack(unpacked[0], *body)])
         while True:
             try:
