@@ -25,14 +25,22 @@ class SocketRelay(Relay):
         self._path.rename(self._behind)
         return await asyncio.start_unix_server(self._accept, self._path)
 
+    def step_aside(self) -> None:
+        """Whoever connects from now on finds the socket itself."""
+        self._behind.rename(self._path)
+
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_unix_connection(self.target)
 
 
 @asynccontextmanager
-async def between(sockets: Path) -> AsyncIterator[list[Relay]]:
+async def between(sockets: Path) -> AsyncIterator[list[SocketRelay]]:
     """Whoever connects from now on does so through one of these. The store must not start anew
     meanwhile, for it would take its place again."""
     async with contextlib.AsyncExitStack() as stack:
         relays = [SocketRelay(sockets / name) for name in SOCKETS]
-        yield [await stack.enter_async_context(relay.running()) for relay in relays]
+        for relay in relays:
+            await stack.enter_async_context(relay.running())
+        yield relays
+        for relay in relays:
+            relay.step_aside()

@@ -27,7 +27,7 @@ from tests.checker.verdict import Verdict, judge
 from tests.farm_process import wait_until_async
 
 DISK_MB = 256
-DRAIN_S = 120.0
+DRAIN_S = 60.0
 TICK_S = 0.5
 
 

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -142,7 +143,7 @@ async def test_cut_and_held_up_connections_between_processes_lose_nothing(
     assert_valid(await observe(tmp_path, happens, chance, sometimes=()))
 
 
-async def disturb(relays: list[Relay], chance: random.Random) -> None:
+async def disturb(relays: Sequence[Relay], chance: random.Random) -> None:
     """Nothing comes through for a while; then all that waited is dropped, or all of it comes."""
     for relay in relays:
         relay.flowing.clear()
