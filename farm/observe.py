@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from prometheus_client import Counter, Gauge, Histogram
 
 from farm.clock import Clock, rfc3339
+from farm.errors import StartError
 
 # Upper bounds in seconds of the histograms, the infinite one left out.
 DELIVERY_BUCKETS_S = (
@@ -159,6 +160,15 @@ class ProcessMetrics:
     """
 
     def __init__(self) -> None:
+        """Raises `StartError` where there is no room for its files."""
+        try:
+            self._make()
+        except OSError as error:
+            raise StartError(
+                f"{error.filename}: {error.strerror}; make room, or choose another --data-dir"
+            ) from None
+
+    def _make(self) -> None:
         self.posts_published = _counter("hark_posts_published_total")
         self.publish_duration = _histogram("hark_publish_duration_seconds")
         self.commit_duration = _histogram("hark_store_commit_duration_seconds")

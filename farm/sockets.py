@@ -146,12 +146,23 @@ def _bounded(socket: AnySocket) -> AnySocket:
     return socket
 
 
+def _bind(socket: zmq.Socket[bytes] | zmq.asyncio.Socket, address: str) -> None:
+    """Raises `StartError` where no socket can be."""
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        path, why = address.removeprefix("ipc://"), os.strerror(error.errno or 0)
+        raise StartError(
+            f"{path}: no socket can be there ({why}); make room, or choose another --data-dir"
+        ) from None
+
+
 class Server:
     """Answers requests, each to the one who asked, in any order (a ROUTER in front of REQs)."""
 
     def __init__(self, socket: zmq.Socket[bytes], address: str) -> None:
         self.socket = socket
-        socket.bind(address)
+        _bind(socket, address)
 
     def receive(self) -> tuple[list[bytes], bytes] | None:
         """The next request that waits as (envelope for `reply`, payload), or None."""
@@ -172,7 +183,7 @@ class Puller:
 
     def __init__(self, socket: zmq.Socket[bytes], address: str) -> None:
         self.socket = socket
-        socket.bind(address)
+        _bind(socket, address)
 
     def receive(self) -> bytes | None:
         try:
@@ -199,7 +210,7 @@ class AsyncServer:
 
     def __init__(self, socket: zmq.asyncio.Socket, address: str) -> None:
         self._socket = socket
-        socket.bind(address)
+        _bind(socket, address)
 
     async def serve(self, answer: Callable[[Kind, list[Any]], Awaitable[bytes]]) -> None:
         """Answers one request after the other, until cancelled."""
@@ -283,7 +294,7 @@ class AsyncPuller:
 
     def __init__(self, socket: zmq.asyncio.Socket, address: str) -> None:
         self._socket = socket
-        socket.bind(address)
+        _bind(socket, address)
 
     async def receive(self) -> list[bytes]:
         """All that waits, at least one message."""

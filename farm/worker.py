@@ -22,7 +22,7 @@ from farm.channels.channel import Channel, Durations, Slots, Work
 from farm.channels.simulated import Simulated
 from farm.clock import Clock, SystemClock
 from farm.config import Child, Settings
-from farm.errors import Internal, Unavailable
+from farm.errors import Internal, StartError, Unavailable
 from farm.failpoints import Point, passing
 from farm.lifecycle import State
 from farm.observe import log, logs, start_logging
@@ -57,7 +57,11 @@ def main() -> int:
         log_level=settings.log_level,
     )
     failpoints.arm(child.failpoints)
-    asyncio.run(run(child, clock))
+    try:
+        asyncio.run(run(child, clock))
+    except StartError as error:
+        log(logging.ERROR, error.message)
+        return error.exit_status
     return 0
 
 

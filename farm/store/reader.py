@@ -46,12 +46,11 @@ def main() -> int:
     failpoints.arm(child.failpoints)
     try:
         snapshot = SqliteSnapshot.open(Path(settings.data_dir))
+        sockets, addresses = Sockets(), Addresses(child.sockets)
+        reader = Reader(snapshot, sockets, addresses, child.number, clock, settings.channel)
     except StartError as error:
         sys.stderr.write(f"hark: {error.message}\n")
         return StartError.exit_status
-    sockets = Sockets()
-    addresses = Addresses(child.sockets)
-    reader = Reader(snapshot, sockets, addresses, child.number, clock, settings.channel)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, reader.stop)
     reader.serve()

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import random
+import resource
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
@@ -174,11 +175,18 @@ class SqliteStorage(SqliteSnapshot):
 
     def free_bytes(self) -> int:
         found = os.statvfs(self._path.parent)
-        return found.f_bavail * found.f_frsize
+        free = found.f_bavail * found.f_frsize
+        largest, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if largest == resource.RLIM_INFINITY:
+            return free
+        return min(free, max(largest - max(self._sizes()), 0))
 
     def disk_bytes(self) -> int:
+        return sum(self._sizes())
+
+    def _sizes(self) -> list[int]:
         log = self._path.with_name(DATABASE + LOG)
-        return sum(path.stat().st_size for path in (self._path, log) if path.exists())
+        return [path.stat().st_size for path in (self._path, log) if path.exists()]
 
     def checkpoint(self) -> None:
         """Starts the log again from its beginning once it is long; `Checkpointer` did most of the

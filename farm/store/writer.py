@@ -66,6 +66,8 @@ def main() -> int:
         secret = random.SystemRandom()
         storage = SqliteStorage.create_or_open(data_dir, chance=secret, now_us=clock.wall_us())
         core = Core(storage, clock, chance, rules_of(settings))
+        sockets = Sockets()
+        writer = Writer(core, sockets, Addresses(child.sockets), clock, ProcessMetrics())
     except (StartError, Corrupt) as error:
         sys.stderr.write(f"hark: {error.message}\n")
         return StartError.exit_status
@@ -73,8 +75,6 @@ def main() -> int:
         sys.stderr.write(f"hark: {data_dir}: {error}; look whether the disk works\n")
         return StartError.exit_status
     checkpointer = Checkpointer(data_dir)
-    sockets = Sockets()
-    writer = Writer(core, sockets, Addresses(child.sockets), clock, ProcessMetrics())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, writer.stop)
     try:
