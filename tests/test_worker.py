@@ -385,6 +385,15 @@ async def test_no_more_is_asked_for_than_there_is_room(bench: Bench) -> None:
     assert (request.want, request.held) == (0, [1])
 
 
+async def test_small_posts_are_sent_before_large_ones(bench: Bench) -> None:
+    """Of one answer: a large one can fill all slots there are."""
+    bench.start()
+    sizes = (500, 10, 90)
+    await bench.store.give(*(bench.store.grant(size, channel="by hand") for size in sizes))
+    works = [await bench.by_hand.next() for _ in sizes]
+    assert [work.grant.recipients for work in works] == sorted(sizes)
+
+
 def start_process(directory: Path) -> subprocess.Popen[bytes]:
     """`python -m farm.worker` as the supervisor starts it."""
     settings = Settings(simulated_latency_ms=(0, 0), simulated_failure_rate=0.0, log_format="text")
