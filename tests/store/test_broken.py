@@ -26,7 +26,7 @@ def change(store: Store, statement: str) -> None:
 
 
 def test_a_broken_current_segment_stops_nobody_else(store: Store) -> None:
-    """Row 114: it is read at every lease of the author's posts, in the commit of others."""
+    """Fault row 114: it is read at every lease of the author's posts, in the commit of others."""
     store.follow("ann", "bob")
     store.follow("cat", "bob")
     store.follow("dan", "eve")
@@ -43,7 +43,7 @@ def test_a_broken_current_segment_stops_nobody_else(store: Store) -> None:
 
 
 def test_an_old_post_that_cannot_be_read_keeps_its_place(store: Store) -> None:
-    """Row 114 again, by retention, which runs beside everybody's requests."""
+    """Fault row 114, by retention, which runs beside everybody's requests."""
     store.followers("bob", 3)
     store.publish("old", "bob")
     (grant,) = store.ask("w", 10).grants
@@ -78,7 +78,7 @@ def test_a_delivery_counts_before_a_retraction_of_the_same_commit(store: Store) 
 def test_a_group_that_finds_the_disk_full_is_refused_at_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 113: not one by one, each with all of memory read anew."""
+    """Fault row 113: not one by one, each with all of memory read anew."""
     store.followers("bob", 5)
     tried = []
 
@@ -104,7 +104,7 @@ def test_a_group_that_finds_the_disk_full_is_refused_at_once(
     ],
 )
 def test_a_batch_whose_rows_make_no_sense_stops_nobody_else(tmp_path: Path, statement: str) -> None:
-    """Row 114: its retries are looked at when they are due, whoever asks, or nobody."""
+    """Fault row 114: its retries are looked at when they are due, whoever asks, or nobody."""
     store = Store(partial(open_sqlite, tmp_path))
     store.followers("bob", 5)
     store.follow("cat", "eve")

@@ -66,6 +66,7 @@ def test_requests_that_follow_each_other_in_one_group(store: Store) -> None:
 
 
 def test_one_request_that_breaks_in_a_group_of_64_leaves_63(store: Store) -> None:
+    """Fault row 33."""
     store.followers("star", 10)
     operations = [publish(f"p{number}", "star") for number in range(64)]
     operations[31] = RAISES

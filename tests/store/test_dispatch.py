@@ -121,7 +121,8 @@ def test_a_lease_ends_when_its_session_asks_no_more(store: Store) -> None:
 
 
 def test_what_a_session_does_not_name_never_reached_it(store: Store) -> None:
-    """The answer was lost: asking again gives the same people, and there is one lease, not two."""
+    """The answer was lost: asking again gives the same people, and there is one lease, not two.
+    Fault row 117."""
     store.followers("star", 50)
     store.publish("p", "star")
     lost = store.ask("w1", 20)
@@ -164,6 +165,7 @@ def test_outcomes_in_pieces_move_only_whom_they_name(store: Store) -> None:
 
 
 def test_a_doubled_outcome_changes_nothing(store: Store) -> None:
+    """Fault row 118, of doubled ones."""
     store.followers("star", 10)
     store.publish("p", "star")
     (grant,) = store.ask("w1", 10).grants
@@ -179,6 +181,7 @@ def test_a_doubled_outcome_changes_nothing(store: Store) -> None:
 
 
 def test_who_is_said_to_be_both_delivered_and_failed_is_delivered(store: Store) -> None:
+    """Fault row 118, of overlapping ones."""
     store.followers("star", 4)
     store.publish("p", "star")
     (grant,) = store.ask("w1", 10).grants
@@ -196,7 +199,8 @@ def test_who_is_said_to_be_both_delivered_and_failed_is_delivered(store: Store) 
 
 
 def test_outcomes_that_overtake_each_other(store: Store) -> None:
-    """The last message comes first; the earlier one then is stale and does no harm."""
+    """The last message comes first; the earlier one then is stale and does no harm. Fault row 118,
+    of reordered ones."""
     store.followers("star", 6)
     store.publish("p", "star")
     (grant,) = store.ask("w1", 10).grants
@@ -479,7 +483,8 @@ def test_after_a_restart_every_lease_holds_for_one_term(store: Store) -> None:
 
 
 def test_lease_numbers_are_not_used_again_while_somebody_may_know_them(store: Store) -> None:
-    """The old worker's late outcome must not be taken for that of another's new lease."""
+    """The old worker's late outcome must not be taken for that of another's new lease. Fault row
+    118, of late ones."""
     store.followers("star", 10)
     store.publish("p", "star")
     (old,) = store.ask("w1", 10).grants

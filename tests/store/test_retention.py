@@ -48,6 +48,7 @@ def breaches(tmp_path: Path) -> list[str]:
 
 
 def test_all_goes_and_what_comes_after_is_seen(old: Store, tmp_path: Path) -> None:
+    """Every post of an author goes, and then one more is published. Fault row 123."""
     assert [g.dead for g in Answering(old.storage, old.reading, []).dead_letters(9, "").groups] == [
         1
     ]

@@ -154,6 +154,8 @@ def test_a_reader_without_a_database_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", ["3.7.0", "3.40.1", "3.51.2"])
 def test_a_sqlite_that_may_lose_commits_is_refused(version: str) -> None:
+    """In every process that opens the database, so nobody connects beside the writer. Fault row
+    29."""
     with pytest.raises(StartError, match=version):
         check_version(version)
 
