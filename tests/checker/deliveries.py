@@ -114,13 +114,11 @@ def _repeated(
     if len(copies) == len({copy.attempt for copy in copies}):
         return
     for attempt in {copy.attempt for copy in copies}:
-        same = [copy for copy in copies if copy.attempt == attempt]
-        used: list[Fault] = []
-        for first, again in pairwise(same):
-            reason = _reason(model, rules, first, again, used)
-            if reason is not None:
-                used.append(reason)
-            else:
+        pairs = list(pairwise(copy for copy in copies if copy.attempt == attempt))
+        reasons = _one_each([_reasons(model, rules, *pair) for pair in pairs])
+        for number, (first, again) in enumerate(pairs):
+            reason = reasons.get(number)
+            if reason is None:
                 what = (
                     f"try {attempt} of {name} was made again by {again.process}, "
                     f"{again.at_s - first.at_s:.3f} s after {first.process}"
@@ -129,18 +127,33 @@ def _repeated(
             extras.append(Extra(again, reason))
 
 
-def _reason(
-    model: Model, rules: Rules, first: Copy, again: Copy, used: Sequence[Fault]
-) -> Fault | None:
-    """Of the faults that may have been it, the newest; of one of the two workers, if there is."""
+def _reasons(model: Model, rules: Rules, first: Copy, again: Copy) -> list[Fault]:
+    """The faults that may have been it; those of one of the two workers first, and the newest."""
     begin_s = first.at_s - rules.lease_s
     workers = {first.process, again.process}
-    found = [
-        fault
-        for fault in model.faults
-        if fault.may_touch(workers, begin_s, again.at_s) and fault not in used
-    ]
-    return max(found, key=lambda f: (bool(workers & f.processes), f.begin_s), default=None)
+    found = [fault for fault in model.faults if fault.may_touch(workers, begin_s, again.at_s)]
+    return sorted(found, key=lambda f: (bool(workers & f.processes), f.begin_s), reverse=True)
+
+
+def _one_each(reasons: Sequence[Sequence[Fault]]) -> dict[int, Fault]:
+    """A fault of its own for as many as can have one, by the number of the pair.
+
+    Who finds all of theirs taken asks those who have them to take another (Kuhn's algorithm).
+    """
+    taken: dict[Fault, int] = {}
+
+    def settle(number: int, asked: set[Fault]) -> bool:
+        for fault in reasons[number]:
+            if fault not in asked:
+                asked.add(fault)
+                if fault not in taken or settle(taken[fault], asked):
+                    taken[fault] = number
+                    return True
+        return False
+
+    for number in range(len(reasons)):
+        settle(number, set())
+    return {number: fault for fault, number in taken.items()}
 
 
 def _in_time(rules: Rules, name: str, copies: Sequence[Copy]) -> Iterator[Finding]:
