@@ -10,6 +10,8 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,13 +37,25 @@ class Receivers:
         self.killed: set[int] = set()  # processes that somebody here has killed or stopped
         self.failpoints = 0
 
-    async def run(self, until: asyncio.Event) -> None:
-        while not until.is_set():
-            await elapse(LOOK_EVERY_S)
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """All the time, and to the end."""
+        task = asyncio.create_task(self._read_all())
+        try:
+            yield
+        finally:
+            task.cancel()
             self.read_on()
+
+    async def _read_all(self) -> None:
+        while True:
+            self.read_on()
+            await elapse(LOOK_EVERY_S)
 
     def read_on(self) -> None:
         """All whole lines that are new."""
+        if not self._log.exists():
+            return
         with self._log.open("rb") as file:
             file.seek(self._at)
             whole, newline, _ = file.read().rpartition(b"\n")

@@ -20,6 +20,7 @@ from tests.chaos.receivers import Receivers
 from tests.chaos.surroundings import Disk, FarmClock
 from tests.chaos.world import RULES, World, elapse
 from tests.checker import dump
+from tests.checker.deliveries import Rules
 from tests.checker.findings import Finding
 from tests.checker.history import Recorder
 from tests.checker.sometimes import USUAL, Sometimes
@@ -65,7 +66,13 @@ async def run(directory: Path, plan: Plan, progress: Callable[[float], object]) 
     chance = random.Random(plan.seed)
     with around(directory, plan.mix) as (disk, clock):
         return await observe(
-            directory, happens, chance, disk=disk, clock=clock, failpoints=failpoints(chance)
+            directory,
+            happens,
+            chance,
+            failpoints=failpoints(chance),
+            disk=disk,
+            clock=clock,
+            rules=RULES if clock is None else RULES._replace(early_s=None),
         )
 
 
@@ -78,6 +85,7 @@ async def observe(
     failpoints: str = "",
     disk: Disk | None = None,
     clock: FarmClock | None = None,
+    rules: Rules = RULES,
     sometimes: Sequence[Sometimes] = USUAL,
 ) -> Verdict:
     """What came of it when that happened to a farm in use. The history, the log and the data stay
@@ -85,7 +93,7 @@ async def observe(
     history = Recorder(time.monotonic, directory / "history.jsonl")
     world = World(directory, flags=flags, failpoints=failpoints, disk=disk, clock=clock)
     receivers = Receivers(world.hark.log_path, history, clock_is_true=clock is None)
-    async with world.running():
+    async with world.running(), receivers.reading():
         crowd = Crowd(world, history, chance.getrandbits(32))
         nemesis = Nemesis(world, history, receivers, chance)
         try:
@@ -96,9 +104,7 @@ async def observe(
             await crowd.close()
         if status := await asyncio.to_thread(world.hark.stop):
             findings.append(Finding("it ends as it should", f"with exit status {status}"))
-    receivers.read_on()
     history.close()
-    rules = RULES if clock is None else RULES._replace(early_s=None)
     verdict = judge(history.events, dump.read(world.hark.data_dir), rules, sometimes)
     return verdict._replace(findings=[*findings, *verdict.findings])
 
@@ -134,15 +140,11 @@ def failpoints(chance: random.Random) -> str:
 
 async def _live(scene: Scene, happens: Callable[[Scene], Awaitable[None]]) -> None:
     """Until it has happened and everybody has their answer."""
-    over, all_over = asyncio.Event(), asyncio.Event()
+    over = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        reading = group.create_task(scene.receivers.run(all_over))
-        crowd = group.create_task(scene.crowd.run(over))
+        group.create_task(scene.crowd.run(over))
         await happens(scene)
         over.set()
-        await crowd
-        all_over.set()
-        await reading
 
 
 async def _settle(world: World, crowd: Crowd, history: Recorder) -> list[Finding]:
@@ -154,7 +156,7 @@ async def _settle(world: World, crowd: Crowd, history: Recorder) -> list[Finding
     except AssertionError as error:
         return [Finding("nothing is stuck", f"notifications wait: {error}")]
     history.note("drained", seconds=round(time.monotonic() - begin_s, 3))
-    await crowd.read_all()
+    await crowd.read_whole()
     history.note("metrics", **await asyncio.to_thread(_scrape, world.hark.http_address))
     return []
 
