@@ -29,6 +29,22 @@ sys.stdin.read()
 """
 
 
+MANY = """
+import os, sys
+from farm.observe import ProcessMetrics
+metrics = ProcessMetrics()
+print(os.getpid(), flush=True)
+for _ in range(int(sys.argv[1])):
+    if not (pid := os.fork()):
+        metrics.live_subscribers.set(1)
+        metrics.posts_published.labels("ok").inc()
+        metrics.publish_duration.observe(0.001)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    print(pid, flush=True)
+"""
+
+
 class Process:
     """A process that has counted, and lives until `end`."""
 
@@ -88,6 +104,28 @@ def test_every_sum_stays_and_live_gauges_go(tmp_path: Path) -> None:
         "counter_archive.db",
         "histogram_archive.db",
     }
+
+
+def test_the_live_gauge_is_that_of_the_living_after_hundreds_of_deaths(tmp_path: Path) -> None:
+    """Fault row 105. By itself the library says 300 more."""
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", MANY, "300"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
+    dead = [int(pid) for pid in done.stdout.split()]
+    living = Process(tmp_path, 1, "x")
+    before = scraped(tmp_path)
+    assert len(set(dead)) == 301
+    remains = Remains(tmp_path)
+    for pid in dead:
+        remains.add(pid)
+    assert remains.archive({living.pid})
+    after = scraped(tmp_path)
+    assert after.pop(("hark_live_subscribers", ())) == 5
+    assert before.pop(("hark_live_subscribers", ())) == 305
+    assert after == pytest.approx(before)
+    assert after["hark_posts_published_total", (("outcome", "ok"),)] == 301
+    assert len(list(tmp_path.glob("*.db"))) == 5, "two archives, and three files of the living"
+    living.end()
 
 
 def test_a_scrape_is_waited_for(tmp_path: Path) -> None:

@@ -495,18 +495,6 @@ def test_a_second_signal_ends_at_once(farm: StartFarm) -> None:
     assert_nothing_left(hark)
 
 
-def test_a_signal_during_the_start(farm: StartFarm) -> None:
-    hark = farm(*QUICK, wait=False)
-    wait_until(socket_path(hark.data_dir).exists)
-    children = wait_until(lambda: list(hark.children()))
-    hark.signal(signal.SIGTERM)
-    assert hark.wait() == 0, hark.log_tail()
-    assert hark.ready_line == ""
-    wait_until(lambda: not any(map(is_alive, children)))
-    assert_nothing_left(hark)
-    assert "Traceback" not in hark.log()
-
-
 def test_the_database_outlives_everything(farm: StartFarm, tmp_path: Path) -> None:
     """What is left after the end can be moved, and Hark goes on with it there."""
     hark = farm(*QUICK)
