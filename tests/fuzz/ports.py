@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fuzz import grpc_calls, messages, web_requests, web_sockets, zmq_sockets
+from tests.fuzz import files, grpc_calls, messages, web_requests, web_sockets, zmq_sockets
 from tests.fuzz.run import Fuzz
 from tests.fuzz.zmq_sockets import pushes, requests
 
@@ -34,4 +34,7 @@ PORTS: dict[str, Fuzz] = {
     "outcomes": pushes(lambda place: place.addresses.outcomes, messages.to_outcomes),
     "live": pushes(lambda place: place.addresses.live("web-1"), messages.to_live),
     "raw sockets": zmq_sockets.raw_bytes,
+    "cursors": files.tokens,
+    "edge lists": files.edge_lists,
+    "settings": files.settings,
 }

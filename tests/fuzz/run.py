@@ -56,17 +56,19 @@ def fuzz_port(
     count: int,
     seed: int,
     done: Callable[[int], object] = lambda count: None,
+    *,
+    pieces: int = PIECES,
 ) -> Result:
-    """`done` is told of inputs."""
+    """`done` is told of inputs. What is known is looked at after the first, middle and last."""
     # By name, so that a port gets the same inputs alone as among others.
     chance = random.Random(f"{seed} {name}")
     tally, begun_s = Tally(name), time.monotonic()
     watch = Watch(place.processes)
-    for piece in range(PIECES):
+    for piece in range(pieces):
         before = tally.inputs
-        fuzz(place, tally, max(count // PIECES, 1), chance)
+        fuzz(place, tally, max(count // pieces, 1), chance)
         done(tally.inputs - before)
-        if piece in {0, PIECES // 2, PIECES - 1}:
+        if piece in {0, pieces // 2, pieces - 1}:
             for what in place.wrong():
                 tally.blame(what)
         if piece == 0:
