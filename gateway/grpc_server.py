@@ -111,13 +111,16 @@ async def serve(child: Child, clock: Clock, chance: Random) -> None:
     calls = Calls(chance, clock)
     server = grpc.aio.server(options=_OPTIONS)
     services = _services(store, farm, live, PostIds(clock, chance), clock)
-    checks = await _add(server, calls, services)
+    names = [service.descriptor.full_name for service in services]
+    checks = await _add(server, calls, services, names)
     address = _listen(server, child.settings.host, child.settings.grpc_port)
     await server.start()
     control = sockets.async_server(addresses.control("gateway", child.number))
     pings = asyncio.create_task(answer_pings(control, lambda: {"serving": not stop.is_set()}))
+    health_told = asyncio.create_task(standard.look_after(checks, names, store))
     log(logging.INFO, "serving", grpc=address)
     await stop.wait()
+    health_told.cancel()
     await _drain(calls, checks)
     await live.close()
     pings.cancel()
@@ -153,11 +156,10 @@ def _services(
 
 
 async def _add(
-    server: grpc.aio.Server, calls: Calls, services: Sequence[Service]
+    server: grpc.aio.Server, calls: Calls, services: Sequence[Service], names: Sequence[str]
 ) -> health.aio.HealthServicer:
     """The services, the health of each, and reflection of them all. Returns the health."""
     server.add_generic_rpc_handlers([calls.handlers(service) for service in services])
-    names = [service.descriptor.full_name for service in services]
     standard.reflect(server, [*names, health.SERVICE_NAME])
     return await standard.checked(server, names)
 

@@ -6,6 +6,8 @@ and the text of an exception. Here the bytes are parsed as those of our own serv
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -15,7 +17,9 @@ from grpc_health.v1 import health, health_pb2
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from farm.errors import InvalidArgument
+from farm.client import StoreClient
+from farm.errors import HarkError, InvalidArgument, Unavailable
+from farm.observe import log
 from gateway.calls import parser
 from gateway.status import Context, abort
 
@@ -23,6 +27,9 @@ HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 # Clients ask for this name first. Its messages are those of v1alpha, the only one the library has.
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 _REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+
+PATIENCE_S = 5.0
+LOOK_EVERY_S = 1.0
 
 Parse = Callable[[bytes], Message]
 
@@ -45,6 +52,36 @@ async def checked(server: grpc.aio.Server, names: Sequence[str]) -> health.aio.H
     handler = grpc.method_handlers_generic_handler(health.SERVICE_NAME, methods)
     server.add_generic_rpc_handlers([handler])
     return checks
+
+
+async def look_after(
+    checks: health.aio.HealthServicer, names: Sequence[str], store: StoreClient
+) -> None:
+    """Says NOT_SERVING of the named services while the store answers nobody, until cancelled.
+
+    A store that is started again is back before that, and whoever asked meanwhile is answered.
+    """
+    serving = True
+    while True:
+        answers = await _answers(store)
+        if answers != serving:
+            log(logging.WARNING, "serving again" if answers else "the store does not answer")
+            status = HealthCheckResponse.SERVING if answers else HealthCheckResponse.NOT_SERVING
+            for name in (health.OVERALL_HEALTH, *names):
+                await checks.set(name, status)
+        serving = answers
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _answers(store: StoreClient) -> bool:
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await store.stats()
+    except (TimeoutError, Unavailable):
+        return False
+    except HarkError:
+        return True  # it has more to do than it can
+    return True
 
 
 def reflect(server: grpc.aio.Server, names: Sequence[str]) -> None:

@@ -23,6 +23,13 @@ SOURCE = Path(__file__).with_name("failing_sync.c")
 @pytest.fixture
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """While this file is there, syncs of processes started from now on fail."""
+    for name, value in failing_sync(tmp_path, tmp_path / "broken").items():
+        monkeypatch.setenv(name, value)
+    return tmp_path / "broken"
+
+
+def failing_sync(tmp_path: Path, broken: Path) -> dict[str, str]:
+    """The environment of processes whose syncs fail while the file `broken` is there."""
     compiler = shutil.which("cc")
     if compiler is None:
         if os.environ.get("CI") == "true":
@@ -30,9 +37,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip("no C compiler is here")
     library = tmp_path / "failing_sync.so"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, SOURCE], check=True)
-    monkeypatch.setenv("LD_PRELOAD", str(library))
-    monkeypatch.setenv("BROKEN_DISK", str(tmp_path / "broken"))
-    return tmp_path / "broken"
+    return {"LD_PRELOAD": str(library), "BROKEN_DISK": str(broken)}
 
 
 @pytest.fixture
