@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import aiohttp
 import grpc
@@ -15,8 +15,7 @@ from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
 from tests.chaos.world import World, elapse
 from tests.checker.history import Kind, Recorder
 
-USERS = [f"user{number}" for number in range(60)]
-AUTHORS = [f"author{number}" for number in range(12)]
+USERS, AUTHORS = 60, 12
 STRANGER = "stranger"  # nobody has ever followed them
 FOLLOWED_AT_FIRST = 3
 CALL_S = 3.0
@@ -46,15 +45,38 @@ INBOX = """query ($user: ID!, $after: String) {
 }"""
 
 
+class Cast:
+    """Who there is; with another prefix there are others."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
+        self.users = [f"{prefix}user{number}" for number in range(USERS)]
+        self.authors = [f"{prefix}author{number}" for number in range(AUTHORS)]
+
+    def author(self, chance: random.Random) -> str:
+        """Some publish far more than others, and are followed by more."""
+        return self.authors[int(chance.paretovariate(0.8) - 1) % len(self.authors)]
+
+
+class Place(NamedTuple):
+    """Where they meet, and what they draw from."""
+
+    world: World
+    history: Recorder
+    seed: int
+    cast: Cast = Cast()
+
+
 class Actor:
     """One who asks over a connection of their own, and writes down for what."""
 
-    def __init__(self, name: str, world: World, history: Recorder, chance: random.Random) -> None:
-        self.name = name
-        self._world = world
-        self._history = history
-        self._chance = chance
-        self._channel = grpc.aio.insecure_channel(world.grpc.address, CONNECTION)
+    def __init__(self, name: str, place: Place) -> None:
+        self.name = f"{place.cast.prefix}{name}"
+        self._cast = place.cast
+        self._world = place.world
+        self._history = place.history
+        self._chance = random.Random(f"{place.seed} {name}")
+        self._channel = grpc.aio.insecure_channel(place.world.grpc.address, CONNECTION)
 
     async def close(self) -> None:
         await self._channel.close()
@@ -103,7 +125,7 @@ class Publisher(Actor):
     answered, some use an id for something else, some take back what they have said."""
 
     async def _act(self, until: asyncio.Event) -> None:
-        post, author = self._history.name(self.name), _author(self._chance)
+        post, author = self._history.name(self.name), self._cast.author(self._chance)
         if self._chance.random() < 0.02:
             author = STRANGER
         kind = Kind.UNKNOWN
@@ -142,7 +164,7 @@ class BatchPublisher(Actor):
 
     async def _act(self, until: asyncio.Event) -> None:
         posts = {
-            self._history.name(self.name): _author(self._chance)
+            self._history.name(self.name): self._cast.author(self._chance)
             for _ in range(self._chance.randint(*BATCH))
         }
         for _ in self._tries(until):
@@ -184,18 +206,15 @@ class BatchPublisher(Actor):
 class Follower(Actor):
     """Changes whom some people follow and mute; what is unknown is mostly asked again."""
 
-    def __init__(
-        self, name: str, world: World, history: Recorder, chance: random.Random,
-        users: Sequence[str],
-    ) -> None:  # fmt: skip
-        super().__init__(name, world, history, chance)
-        self._users = users
+    def __init__(self, number: int, place: Place) -> None:
+        super().__init__(f"follower{number}", place)
+        self._users = place.cast.users[number - 1 :: FOLLOWERS]
 
     async def begin(self) -> None:
         """Everybody follows some, and everybody is followed."""
         for user in self._users:
-            authors = {_author(self._chance) for _ in range(FOLLOWED_AT_FIRST)}
-            for author in sorted({*authors, self._chance.choice(AUTHORS)}):
+            authors = {self._cast.author(self._chance) for _ in range(FOLLOWED_AT_FIRST)}
+            for author in sorted({*authors, self._chance.choice(self._cast.authors)}):
                 while await self._change("follow", user, author) is not Kind.OK:
                     await self._pause(0.2)
 
@@ -203,7 +222,7 @@ class Follower(Actor):
         operation = self._chance.choices(
             ("follow", "unfollow", "mute", "unmute"), (40, 25, 15, 20)
         )[0]
-        user, author = self._chance.choice(self._users), _author(self._chance)
+        user, author = self._chance.choice(self._users), self._cast.author(self._chance)
         for _ in self._tries(until):
             kind = await self._change(operation, user, author)
             if kind is not Kind.UNKNOWN or self._chance.random() < 0.1:
@@ -223,8 +242,8 @@ class Follower(Actor):
 class Reader(Actor):
     """Looks at inboxes by GraphQL, page by page."""
 
-    def __init__(self, name: str, world: World, history: Recorder, chance: random.Random) -> None:
-        super().__init__(name, world, history, chance)
+    def __init__(self, name: str, place: Place) -> None:
+        super().__init__(name, place)
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(HTTP_S))
 
     async def close(self) -> None:
@@ -232,7 +251,7 @@ class Reader(Actor):
         await self._session.close()
 
     async def _act(self, _: asyncio.Event) -> None:
-        await self.read(self._chance.choice(USERS), PAGES_MAX)
+        await self.read(self._chance.choice(self._cast.users), PAGES_MAX)
         await self._pause(0.5)
 
     async def read(self, user: str, pages_max: int) -> Kind:
@@ -264,22 +283,14 @@ class Reader(Actor):
 class Crowd:
     """All of them together."""
 
-    def __init__(self, world: World, history: Recorder, seed: int) -> None:
-        def chance(name: str) -> random.Random:
-            return random.Random(f"{seed} {name}")
-
-        def names(kind: str, count: int) -> list[str]:
-            return [f"{kind}{number}" for number in range(1, count + 1)]
-
-        self._chance = chance("crowd")
-        self._readers = [Reader(n, world, history, chance(n)) for n in names("reader", READERS)]
-        self._followers = [
-            Follower(name, world, history, chance(name), USERS[at::FOLLOWERS])
-            for at, name in enumerate(names("follower", FOLLOWERS))
-        ]
+    def __init__(self, place: Place) -> None:
+        self._chance = random.Random(place.seed)
+        self._cast = place.cast
+        self._readers = [Reader(f"reader{n}", place) for n in range(1, READERS + 1)]
+        self._followers = [Follower(n, place) for n in range(1, FOLLOWERS + 1)]
         self._actors: list[Actor] = [
-            *(Publisher(n, world, history, chance(n)) for n in names("publisher", PUBLISHERS)),
-            BatchPublisher("batcher", world, history, chance("batcher")),
+            *(Publisher(f"publisher{n}", place) for n in range(1, PUBLISHERS + 1)),
+            BatchPublisher("batcher", place),
             *self._followers,
             *self._readers,
         ]
@@ -295,7 +306,7 @@ class Crowd:
 
     async def read_whole(self) -> None:
         """Some inboxes, each from its beginning to its end."""
-        users = self._chance.sample(USERS, READ_WHOLE)
+        users = self._chance.sample(self._cast.users, READ_WHOLE)
         reads = (self._readers[at % READERS].read(user, 10**6) for at, user in enumerate(users))
         found = await asyncio.gather(*reads)
         assert set(found) == {Kind.OK}, "an inbox cannot be read though nothing fails"
@@ -303,11 +314,6 @@ class Crowd:
     async def close(self) -> None:
         for actor in self._actors:
             await actor.close()
-
-
-def _author(chance: random.Random) -> str:
-    """Some publish far more than others, and are followed by more."""
-    return AUTHORS[int(chance.paretovariate(0.8) - 1) % len(AUTHORS)]
 
 
 def _told(answer: hark_pb2.PublishPostResponse) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import grpc
 
 from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
-from tests.chaos.crowd import Crowd
+from tests.chaos.crowd import Crowd, Place
 from tests.chaos.nemesis import MIXES, Nemesis
 from tests.chaos.receivers import Receivers
 from tests.chaos.surroundings import Disk, FarmClock
@@ -94,7 +94,7 @@ async def observe(
     world = World(directory, flags=flags, failpoints=failpoints, disk=disk, clock=clock)
     receivers = Receivers(world.hark.log_path, history, clock_is_true=clock is None)
     async with world.running(), receivers.reading():
-        crowd = Crowd(world, history, chance.getrandbits(32))
+        crowd = Crowd(Place(world, history, chance.getrandbits(32)))
         nemesis = Nemesis(world, history, receivers, chance)
         try:
             await crowd.begin()
