@@ -5,6 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 JOBS := 2
 N := 300
+SEEDS := 300
 SEED :=
 DURATION_S := 300
 HOURS := 24
@@ -23,7 +24,7 @@ export PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all bench bench-quick screenshots powercut fuzz chaos chaos-mixes soak lint format proto clean
+.PHONY: help run test test-all bench bench-quick screenshots powercut simulate fuzz chaos chaos-mixes soak lint format proto clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +61,9 @@ chaos-mixes: $(VENV)/.dev ## the same with each of twelve mixes of faults in tur
 
 soak: $(VENV)/.dev ## run a farm for HOURS with a fault a minute, and look whether anything grows (HOURS=24 SEED=)
 	@exec $(BIN)/python -m tests.chaos.soak --hours $(HOURS) $(if $(SEED),--seed $(SEED))
+
+simulate: $(VENV)/.dev ## run SEEDS simulated minutes, or exactly that of one SEED (SEEDS=300 SEED=)
+	@exec $(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.dev ## send each port N inputs that are nearly right (N=100000 PORT= SEED=)
 	@exec $(BIN)/python -m tests.fuzz $(if $(filter file,$(origin N)),,--inputs $(N)) \

@@ -219,7 +219,7 @@ class Worker:
         ]
         for work in works:
             self._works[work.grant.lease] = self._open[work.grant.lease] = work
-        self._news.set()
+            self._news.set()
         works.sort(key=lambda work: (work.grant.channel, work.grant.recipients))
         for channel, group in itertools.groupby(works, key=lambda work: work.grant.channel):
             task = asyncio.create_task(self._deliver(self._channels[channel], list(group)))

@@ -34,6 +34,10 @@ class Lease:
     members: BitMap | None
     deaths: int = 0
 
+    def __hash__(self) -> int:
+        """By its number, so that sets are walked alike in each run, wherever in memory it lies."""
+        return self.id
+
     def left(self) -> BitMap:
         """Its members who are still in the part."""
         return self.batch.members_of(self.part) & self.all()
@@ -61,6 +65,9 @@ class Batch:
     changed: int = 0
     _audience: BitMap | None = None
     _free: dict[int, BitMap] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     @classmethod
     def load(

@@ -80,6 +80,10 @@ class Author:
     online: BitMap | None = None  # followers who are online, or were; None: not known
     segments: list[Segment] = field(default_factory=list)
 
+    def __hash__(self) -> int:
+        """By its number, so that sets are walked alike in each run, wherever in memory it lies."""
+        return self.number
+
     @property
     def tail(self) -> Segment | None:
         return self.segments[0] if self.segments and self.segments[0].lower == TAIL else None

@@ -49,7 +49,6 @@ class Machine:
         self._files.dead = True
         self._start(visible)
 
-
     def cut_power(self) -> None:
         """Another process finds what a cut leaves now."""
         left = self.disk.cut(self.chance)
@@ -82,8 +81,9 @@ class _Files(apsw.VFS):
     def xOpen(  # noqa: N802
         self, name: str | apsw.URIFilename | None, flags: list[int]
     ) -> apsw.VFSFile:
-        if name is None or not self.may("open"):
+        if name is None:
             return apsw.VFSFile("unix", name, flags)
+        self.may("open")
         return _File(self, name, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
@@ -101,7 +101,7 @@ class _File(apsw.VFSFile):
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
         self._files = files
         self._disk = files.machine.disk
-        self._kept: DiskFile = self._disk.open(Path(path).name)
+        self._kept = DiskFile() if files.dead else self._disk.open(Path(path).name)
         created = bool(flags[0] & apsw.SQLITE_OPEN_CREATE)
         self._names_too = created and bool(flags[0] & _NAMED_BY_SYNC)
 
