@@ -5,6 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 JOBS := 2
 N := 300
+SECONDS := 60
 SEEDS := 300
 SEED :=
 DURATION_S := 300
@@ -24,7 +25,7 @@ export PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all bench bench-quick screenshots powercut simulate fuzz chaos chaos-mixes soak lint format proto clean
+.PHONY: help run test test-all bench bench-quick screenshots powercut simulate fuzz overload chaos chaos-mixes soak lint format proto clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +69,9 @@ simulate: $(VENV)/.dev ## run SEEDS simulated minutes, or exactly that of one SE
 fuzz: $(VENV)/.dev ## send each port N inputs that are nearly right (N=100000 PORT= SEED=)
 	@exec $(BIN)/python -m tests.fuzz $(if $(filter file,$(origin N)),,--inputs $(N)) \
 	  $(if $(PORT),--port "$(PORT)") $(if $(SEED),--seed $(SEED))
+
+overload: $(VENV)/.dev ## ask more of a farm than it can do, and let very many follow one author (SECONDS=60)
+	@exec $(BIN)/python -m tests.load --seconds $(SECONDS) $(ARGS)
 
 lint: $(VENV)/.dev ## check formatting, style, types and protos
 	$(BIN)/ruff format --check .

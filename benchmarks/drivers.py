@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
@@ -26,12 +26,15 @@ class Drivers:
         self._pool = ProcessPoolExecutor(count, mp_context=_FRESH)
         self._count = count
 
+    def begin(self, job: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> Future[T]:
+        return self._pool.submit(job, *arguments, **named)
+
     def run(self, job: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        return self._pool.submit(job, *arguments, **named).result()
+        return self.begin(job, *arguments, **named).result()
 
     def run_in_all(self, job: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> list[T]:
         """The same job in each at the same time, as long as it takes long enough to be shared."""
-        begun = [self._pool.submit(job, *arguments, **named) for _ in range(self._count)]
+        begun = [self.begin(job, *arguments, **named) for _ in range(self._count)]
         return [one.result() for one in begun]
 
     def close(self) -> None:

@@ -68,7 +68,7 @@ class Farm:
     def memory_mib(self) -> dict[str, float]:
         """PSS: memory shared between processes counts for each by its share."""
         processes = {self._process.pid: "supervisor", **self.children()}
-        return {title: round(_pss_mib(pid), 1) for pid, title in sorted(processes.items())}
+        return {title: round(pss_mib(pid), 1) for pid, title in sorted(processes.items())}
 
     def usage(self) -> Usage:
         at_s = time.perf_counter()
@@ -131,7 +131,7 @@ def _title(pid: int) -> str:
     return text.removeprefix("hark: ") if text.startswith("hark: ") else ""
 
 
-def _pss_mib(pid: int) -> float:
+def pss_mib(pid: int) -> float:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / 1024
