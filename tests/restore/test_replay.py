@@ -17,7 +17,7 @@ from farm.store.sqlite_snapshot import DATABASE
 from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
 from tests.chaos.crowd import AUTHORS, DEFINITE, Crowd
 from tests.chaos.receivers import Receivers
-from tests.chaos.run import _settle as settle
+from tests.chaos.run import settle
 from tests.chaos.world import RULES, World, elapse
 from tests.checker import dump
 from tests.checker.history import Event, Kind, Recorder
