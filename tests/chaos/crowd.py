@@ -65,6 +65,7 @@ class Place(NamedTuple):
     history: Recorder
     seed: int
     cast: Cast = Cast()
+    leisure: float = 1.0  # how much longer than usual everybody waits between two calls
 
 
 class Actor:
@@ -75,6 +76,7 @@ class Actor:
         self._cast = place.cast
         self._world = place.world
         self._history = place.history
+        self._leisure = place.leisure
         self._chance = random.Random(f"{place.seed} {name}")
         self._channel = grpc.aio.insecure_channel(place.world.grpc.address, CONNECTION)
 
@@ -117,7 +119,7 @@ class Actor:
                     return
 
     async def _pause(self, mean_s: float) -> None:
-        await elapse(min(self._chance.expovariate(1 / mean_s), 5 * mean_s))
+        await elapse(min(self._chance.expovariate(1 / mean_s), 5 * mean_s) * self._leisure)
 
 
 class Publisher(Actor):

@@ -53,8 +53,14 @@ class Nemesis:
     """See the module."""
 
     def __init__(
-        self, world: World, history: Recorder, receivers: Receivers, chance: random.Random
+        self,
+        world: World,
+        history: Recorder,
+        receivers: Receivers,
+        chance: random.Random,
+        pause_s: tuple[float, float] = PAUSE_S,
     ) -> None:
+        self._pause_s = pause_s
         self._world = world
         self._history = history
         self._receivers = receivers
@@ -86,7 +92,9 @@ class Nemesis:
         while not until.is_set():
             (name,) = self._chance.choices([*possible], [*possible.values()])
             await self.strike(name)
-            await elapse(self._chance.uniform(*PAUSE_S))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._chance.uniform(*self._pause_s)):
+                    await until.wait()
 
     async def strike(self, name: str) -> None:
         """One deed, by its name in a mix."""

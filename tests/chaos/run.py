@@ -98,8 +98,8 @@ async def observe(
         nemesis = Nemesis(world, history, receivers, chance)
         try:
             await crowd.begin()
-            await _live(Scene(world, history, receivers, crowd, nemesis), happens)
-            findings = await _settle(world, crowd, history)
+            await live(Scene(world, history, receivers, crowd, nemesis), happens)
+            findings = await settle(world, crowd, history)
         finally:
             await crowd.close()
         if status := await asyncio.to_thread(world.hark.stop):
@@ -138,7 +138,7 @@ def failpoints(chance: random.Random) -> str:
     )
 
 
-async def _live(scene: Scene, happens: Callable[[Scene], Awaitable[None]]) -> None:
+async def live(scene: Scene, happens: Callable[[Scene], Awaitable[None]]) -> None:
     """Until it has happened and everybody has their answer."""
     over = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -147,7 +147,7 @@ async def _live(scene: Scene, happens: Callable[[Scene], Awaitable[None]]) -> No
         over.set()
 
 
-async def _settle(world: World, crowd: Crowd, history: Recorder) -> list[Finding]:
+async def settle(world: World, crowd: Crowd, history: Recorder) -> list[Finding]:
     """What was still under way ends, and then everybody looks at everything once more."""
     begin_s = time.monotonic()
     try:

@@ -18,7 +18,8 @@ from tests.checker.model import WHOLE_FARM, Copy, Fault, Model
 class Rules(NamedTuple):
     """What the farm of a run was told. `sending`: the channels whose receivers keep a history.
     `late_s`: how much later than its window a retry may come; None where faults hold things up.
-    `early_s`: by how much the receivers' clock may be wrong about two moments; None: it jumped."""
+    `early_s`: by how much the receivers' clock may be wrong about two moments; None: it jumped.
+    `whole`: the history tells of all posts that were ever counted."""
 
     max_attempts: int
     backoff: Backoff
@@ -27,6 +28,7 @@ class Rules(NamedTuple):
     late_s: float | None = None
     early_s: float | None = 0.0
     drained: bool = True
+    whole: bool = True
 
 
 class Extra(NamedTuple):

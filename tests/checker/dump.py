@@ -49,20 +49,20 @@ class Dump(NamedTuple):
     breaches: list[str]
 
 
-def read(data_dir: Path) -> Dump:
-    """Of a data directory where nobody writes."""
+def read(data_dir: Path, after: int = 0) -> Dump:
+    """Of a data directory where nothing moves; `after`: only posts of a greater seq."""
     snapshot = SqliteSnapshot.open(data_dir)
     try:
         with SqliteRecords.open(data_dir) as records:
-            return dump_of(records, snapshot)
+            return dump_of(records, snapshot, after)
     finally:
         snapshot.close()
 
 
-def dump_of(records: Records, snapshot: Snapshot) -> Dump:
+def dump_of(records: Records, snapshot: Snapshot, after: int = 0) -> Dump:
     numbers = list(records.user_numbers())
     return Dump(
-        _posts(records, snapshot),
+        _posts(records, snapshot, after),
         dict(zip(snapshot.user_ids(numbers), numbers, strict=True)),
         len(records.leases()),
         Totals(records.meta().totals),
@@ -70,7 +70,7 @@ def dump_of(records: Records, snapshot: Snapshot) -> Dump:
     )
 
 
-def _posts(records: Records, snapshot: Snapshot) -> list[Stored]:
+def _posts(records: Records, snapshot: Snapshot, after: int) -> list[Stored]:
     names = {number: name for name, number in records.channels().items()}
     errors = records.errors()
     segments: dict[int, BitMap] = {}
@@ -78,11 +78,15 @@ def _posts(records: Records, snapshot: Snapshot) -> list[Stored]:
         lambda: defaultdict(list)
     )
     for row in records.parts():
+        if row.post <= after:
+            continue
         batches[row.post][names[row.channel], row.segment].append(row)
         if row.segment not in segments:
             segments[row.segment] = unseal(records.members(row.segment))
     found = []
     for head in records.posts():
+        if head.seq <= after:
+            continue
         post = snapshot.post(head.seq)
         assert post is not None
         held: list[Held] = []
