@@ -14,9 +14,8 @@ from farm.store.sqlite import SqliteStorage
 from farm.store.sqlite_backup import Backup
 from farm.store.sqlite_snapshot import DATABASE, SqliteSnapshot
 from tests.farm_process import FarmProcess, StartFarm, wait_until
+from tests.restore.test_two_lives import restored, tool
 from tests.test_acceptance import Client, check, ids
-from tests.test_backup import hark as tool
-from tests.test_backup import restored
 
 
 def opened(directory: Path, rows: int = 300) -> SqliteStorage:

@@ -15,7 +15,7 @@ import grpc
 from farm.schedule import Backoff
 from farm.store.sqlite_snapshot import DATABASE
 from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
-from tests.chaos.crowd import AUTHORS, DEFINITE, Crowd
+from tests.chaos.crowd import DEFINITE, Cast, Crowd, Place
 from tests.chaos.receivers import Receivers
 from tests.chaos.run import settle
 from tests.chaos.world import RULES, World, elapse
@@ -63,12 +63,12 @@ async def back_up_in_use(
     receivers = Receivers(world.hark.log_path, history)
     over = asyncio.Event()
     async with world.running(), receivers.reading():
-        crowd = Crowd(world, history, chance.getrandbits(32))
+        crowd = Crowd(Place(world, history, chance.getrandbits(32)))
         await crowd.begin()
         users = asyncio.create_task(crowd.run(over))
         await elapse(USED_S)
         async with asking(world.hark) as ask, connected(world) as stub:
-            post = {"post": "in flight", "author": AUTHORS[0], "content": "in flight"}
+            post = {"post": "in flight", "author": Cast().authors[0], "content": "in flight"}
             flight = asyncio.create_task(publish(stub, history, "flyer", post))
             await asyncio.sleep(0)  # it is on its way
             begun_s = time.monotonic()
@@ -104,7 +104,7 @@ async def go_on(place: Path, history: Recorder, chance: random.Random) -> int:
     over = asyncio.Event()
     async with world.running(), receivers.reading():
         again = await send_again(world, history)
-        crowd = Crowd(world, history, chance.getrandbits(32))
+        crowd = Crowd(Place(world, history, chance.getrandbits(32)))
         users = asyncio.create_task(crowd.run(over))
         await elapse(USED_S)
         over.set()
