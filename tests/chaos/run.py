@@ -133,7 +133,7 @@ def failpoints(chance: random.Random) -> str:
         [
             f"store.committed:kill:{chance.randint(150, 500)}:3",
             f"gateway.reply:kill:{chance.randint(200, 800)}:2",
-            f"worker.sent:kill:{chance.randint(50, 300)}:1",
+            f"worker.sent:kill:{chance.randint(300, 3_000)}:1",
         ]
     )
 

@@ -71,6 +71,7 @@ class Model:
         self.publishes: defaultdict[str, list[Call]] = defaultdict(list)  # by post
         for call in self.calls["publish"]:
             self.publishes[call.values["post"]].append(call)
+        self._published: dict[str, tuple[float, float]] = {}
         self.retracts: defaultdict[str, list[Call]] = defaultdict(list)
         for call in self.calls["retract"]:
             if call.possible:
@@ -136,9 +137,12 @@ class Model:
 
     def published(self, post: str) -> tuple[float, float]:
         """The time in which a post that is stored came to be so."""
-        calls = [call for call in self.publishes[post] if call.possible]
-        ends = [call.end_s for call in calls if call.acknowledged]
-        return min((call.begin_s for call in calls), default=inf), min(ends, default=inf)
+        if post not in self._published:
+            calls = [call for call in self.publishes.get(post, ()) if call.possible]
+            ends = [call.end_s for call in calls if call.acknowledged]
+            begin_s = min((call.begin_s for call in calls), default=inf)
+            self._published[post] = begin_s, min(ends, default=inf)
+        return self._published[post]
 
 
 class Lasting(NamedTuple):
