@@ -36,11 +36,11 @@ def _try(plan: Plan) -> int:
     begin_s = time.monotonic()
     with tqdm(total=plan.duration_s, desc=plan.mix, unit="s", disable=None) as bar:
         verdict = asyncio.run(run(directory, plan, bar.update))
-    print(f"{plan.mix}, seed {plan.seed}, {time.monotonic() - begin_s:.0f} s:\n{verdict}")
+    print(f"{plan.mix}, seed {plan.seed}, {time.monotonic() - begin_s:.0f} s:\n{verdict}", flush=True)
     if verdict.exit_status == 0:
         shutil.rmtree(directory)
     else:
-        print(f"the history, the log and the data are in {directory}")
+        print(f"the history, the log and the data are in {directory}", flush=True)
     return verdict.exit_status
 
 
