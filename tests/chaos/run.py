@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import shutil
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -65,7 +66,7 @@ async def run(directory: Path, plan: Plan, progress: Callable[[float], object]) 
 
     chance = random.Random(plan.seed)
     with around(directory, plan.mix) as (disk, clock):
-        return await observe(
+        verdict = await observe(
             directory,
             happens,
             chance,
@@ -74,6 +75,10 @@ async def run(directory: Path, plan: Plan, progress: Callable[[float], object]) 
             clock=clock,
             rules=RULES if clock is None else RULES._replace(early_s=None),
         )
+        if disk is not None and verdict.exit_status:
+            disk.free()
+            shutil.copytree(disk.path, directory / "kept", symlinks=True)
+        return verdict
 
 
 async def observe(
