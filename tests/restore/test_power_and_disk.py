@@ -141,6 +141,7 @@ def test_whatever_fails_there_is_a_whole_file_or_none_and_the_store_goes_on(
             fail_at(shm / str(nth), fault, patch)
         if not fault.met:
             break
+    print(f"{name}, {'from then on' if lasting else 'once'}: at {(nth - 1) // every} places")
     assert nth > 1, "nothing failed"
 
 
