@@ -36,7 +36,9 @@ def _try(plan: Plan) -> int:
     begin_s = time.monotonic()
     with tqdm(total=plan.duration_s, desc=plan.mix, unit="s", disable=None) as bar:
         verdict = asyncio.run(run(directory, plan, bar.update))
-    print(f"{plan.mix}, seed {plan.seed}, {time.monotonic() - begin_s:.0f} s:\n{verdict}", flush=True)
+    print(
+        f"{plan.mix}, seed {plan.seed}, {time.monotonic() - begin_s:.0f} s:\n{verdict}", flush=True
+    )
     if verdict.exit_status == 0:
         shutil.rmtree(directory)
     else:
