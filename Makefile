@@ -9,6 +9,7 @@ SECONDS := 60
 SEEDS := 300
 SEED :=
 DURATION_S := 300
+KILLS := 50
 HOURS := 24
 
 VENV := .venv
@@ -25,7 +26,7 @@ export PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all bench bench-quick screenshots powercut simulate fuzz overload chaos chaos-mixes soak lint format proto clean
+.PHONY: help run test test-all bench bench-quick screenshots powercut kills simulate fuzz overload chaos chaos-mixes soak lint format proto clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +63,9 @@ chaos-mixes: $(VENV)/.dev ## the same with each of twelve mixes of faults in tur
 
 soak: $(VENV)/.dev ## run a farm for HOURS with a fault a minute, and look whether anything grows (HOURS=24 SEED=)
 	@exec $(BIN)/python -m tests.chaos.soak --hours $(HOURS) $(if $(SEED),--seed $(SEED))
+
+kills: $(VENV)/.dev ## kill each kind of process KILLS times, and say how long it was away (KILLS=50)
+	@exec $(BIN)/python -m tests.supervision --kills $(KILLS)
 
 simulate: $(VENV)/.dev ## run SEEDS simulated minutes, or exactly that of one SEED (SEEDS=300 SEED=)
 	@exec $(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
