@@ -14,7 +14,7 @@ from typing import NamedTuple
 from benchmarks.drivers import Drivers
 from benchmarks.figures import percentile
 from tests.farm_process import FarmProcess
-from tests.load import fairness, overload
+from tests.load import backlog, fairness, overload
 from tests.load.caller import OK, RESOURCE_EXHAUSTED
 
 READY_S = 180.0
@@ -24,6 +24,9 @@ GROWTH_MIB_MAX = 32
 PEOPLE = 1_000_000
 PER_SECOND = 200  # posts of small authors
 CALM_S = 10.0
+BACKLOG_PER_SECOND = 5_000
+DRAIN_S = 300.0
+POST_BYTES_MAX = 250
 
 
 class Mark(NamedTuple):
@@ -62,13 +65,13 @@ def _say(mark: Mark) -> bool:
 
 
 @contextmanager
-def _farm(write_edges: Callable[[Path], None], *flags: str) -> Iterator[FarmProcess]:
+def _farm(write_edges: Callable[[Path], None] | None, *flags: str) -> Iterator[FarmProcess]:
     with tempfile.TemporaryDirectory(prefix="hark-load-") as directory:
-        place = Path(directory)
-        edges = place / "edges.tsv"
-        write_edges(edges)
-        imported = ("--import-follows", str(edges), "--log-level", "warning")
-        hark = FarmProcess(place / "farm", [*flags, *imported]).start(wait=False)
+        place, edges = Path(directory), Path(directory) / "edges.tsv"
+        if write_edges is not None:
+            write_edges(edges)
+            flags = (*flags, "--import-follows", str(edges))
+        hark = FarmProcess(place / "farm", [*flags, "--log-level", "warning"]).start(wait=False)
         try:
             yield hark.wait_ready(READY_S)
         finally:
@@ -126,7 +129,28 @@ def _fairness(drivers: Drivers, seconds: float) -> list[Mark]:
     ]
 
 
-_PARTS = {"overload": _overload, "fairness": _fairness}
+def _backlog(drivers: Drivers, seconds: float) -> list[Mark]:
+    """As many posts as in ten minutes, in one."""
+    flags = ("--workers", "1", "--simulated-failure-rate", "0", *backlog.AWAY)
+    with _farm(None, *flags) as hark:
+        found = backlog.wait_without_worker(hark, drivers, BACKLOG_PER_SECOND, seconds, DRAIN_S)
+    first, second = found.loads
+    growth = (found.mib[1] - found.mib[0]) * 2**20 / len(second.acknowledged)
+    print(
+        f"    {found.posts:,} posts wait, {first.refused_posts + second.refused_posts:,} were "
+        f"refused; the oldest waits for {found.told_s:.1f} s by the farm's account and "
+        f"{found.known_s:.1f} s by the caller's; all delivered {found.drained_s:.1f} s after "
+        f"workers were back; the store took {found.mib[0]:.0f} MiB, then {found.mib[1]:.0f}"
+    )
+    p99_ms = percentile([*first.ok_s, *second.ok_s], 0.99) * 1000
+    return [
+        Mark("p99 of a call in ms", p99_ms, P99_MS_MAX),
+        Mark("bytes of memory a post that waits, of the second half", growth, POST_BYTES_MAX),
+        Mark("seconds by which the ages differ", abs(found.known_s - found.told_s), 2),
+    ]
+
+
+_PARTS = {"overload": _overload, "fairness": _fairness, "backlog": _backlog}
 
 if __name__ == "__main__":
     sys.exit(main())
