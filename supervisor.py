@@ -92,7 +92,7 @@ def supervise(settings: Settings, clock: Clock) -> int:
             http_port=http.number,
         )
         socket_dir = held.enter_context(emptied(socket_directory(data_dir)))
-        metrics_dir = held.enter_context(emptied(data_dir / "metrics"))
+        metrics_dir = held.enter_context(datadir.for_metrics())
         ready = f"hark ready grpc={grpc} http={http}"
         return asyncio.run(keep(resolved, socket_dir, metrics_dir, clock, ready))
 

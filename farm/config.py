@@ -63,7 +63,7 @@ class Settings:
     http_port: int = _option(8080, "HTTP port; 0: a free one", low=0, high=65535)
     data_dir: str = _option(
         "./hark-data",
-        f"directory of the database, lock and metrics; '{MEMORY}' keeps nothing",
+        f"directory of the database, lock and sockets; '{MEMORY}' keeps nothing",
         metavar="PATH",
     )
     sample_data: bool | None = _option(

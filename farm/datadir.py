@@ -1,4 +1,4 @@
-"""The data directory: its rights, its one owner, and the short life of the one in memory."""
+"""The data directory: its rights, its one owner, and the short life of those in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from farm.errors import StartError
 
 LOCK_NAME = "hark.lock"
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 (every Linux has it for just this; ours is 0700 within)
-_PREFIX = "hark-memory-"
+_DATA_PREFIX, _METRICS_PREFIX = "hark-memory-", "hark-metrics-"
 
 
 @contextlib.contextmanager
@@ -27,7 +27,7 @@ def opened(data_dir: str) -> Iterator[Path]:
     """
     kept = data_dir != MEMORY
     try:
-        path = Path(data_dir).absolute() if kept else _made_in_memory()
+        path = Path(data_dir).absolute() if kept else _made_in_memory(_DATA_PREFIX)
         _make_private(path)
         with locked(path):
             yield path
@@ -40,7 +40,29 @@ def opened(data_dir: str) -> Iterator[Path]:
         ) from None
     finally:
         if not kept:
-            _remove_abandoned()
+            _remove_abandoned(_DATA_PREFIX)
+
+
+@contextlib.contextmanager
+def for_metrics() -> Iterator[Path]:
+    """A directory in memory, gone at the end, for the files in which processes count.
+
+    They are mapped, and who writes to one that finds no room on a disk is killed by the kernel; on
+    a full one that would be the supervisor, too.
+    """
+    try:
+        while True:
+            path = _made_in_memory(_METRICS_PREFIX)
+            with contextlib.suppress(FileNotFoundError):  # another Hark took it for abandoned
+                descriptor = _lock(path / LOCK_NAME)
+                break
+        try:
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+            yield path
+        finally:
+            os.close(descriptor)
+    finally:
+        _remove_abandoned(_METRICS_PREFIX)
 
 
 @contextlib.contextmanager
@@ -108,16 +130,16 @@ def _sync_names(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _made_in_memory() -> Path:
-    _remove_abandoned()
+def _made_in_memory(prefix: str) -> Path:
+    _remove_abandoned(prefix)
     parent = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
-    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
 
 
-def _remove_abandoned() -> None:
+def _remove_abandoned(prefix: str) -> None:
     """Removes directories in memory whose Hark has ended or was killed: nobody locks them."""
     for parent in {_IN_MEMORY, Path(tempfile.gettempdir())}:
-        for path in parent.glob(f"{_PREFIX}*"):
+        for path in parent.glob(f"{prefix}*"):
             with contextlib.suppress(OSError, StartError):
                 if path.stat().st_uid == os.getuid():
                     with locked(path):

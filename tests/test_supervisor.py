@@ -94,7 +94,7 @@ def in_memory(hark: FarmProcess) -> Path:
 
 def assert_nothing_left(hark: FarmProcess) -> None:
     left = {path.name for path in hark.data_dir.iterdir()}
-    assert not left & {LOCK_NAME, "sockets", "metrics"}
+    assert not left & {LOCK_NAME, "sockets"}
 
 
 def refused(hark: FarmProcess, *, status: int = 1) -> str:
@@ -134,10 +134,12 @@ def test_the_ready_line_comes_once_and_everything_serves(farm: StartFarm) -> Non
     ]  # fmt: skip
     for port in (hark.grpc_port, hark.http_port):
         socket.create_connection(("127.0.0.1", port), 1).close()
-    for path in (hark.data_dir, socket_path(hark.data_dir), hark.data_dir / "metrics"):
+    for path in (hark.data_dir, socket_path(hark.data_dir), hark.metrics_dir):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    metrics = hark.metrics_dir
     assert hark.stop() == 0
     assert hark.ready_line.count("\n") == 1
+    assert not metrics.exists()
     assert_nothing_left(hark)
 
 
@@ -362,7 +364,7 @@ async def test_counts_outlive_their_process(farm: StartFarm) -> None:
             killed = hark.pids("gateway")[0]
             os.kill(killed, signal.SIGKILL)
             await wait_until_async(lambda: not is_alive(killed))  # noqa: B023 (waited for here)
-            metrics = hark.data_dir / "metrics"
+            metrics = hark.metrics_dir
             moved = f"counter_{killed}.db"
             await wait_until_async(lambda: not (metrics / moved).exists())  # noqa: B023 (as above)
             await wait_until_async(lambda: ask.serves("gateway", 1), 10.0)

@@ -136,7 +136,7 @@ async def restart(hark: FarmProcess, ask: Asking, count: int) -> None:
     """No zombies, no descriptors, no files, no slow scrapes."""
     restarted = await kills.kill_everybody(hark, ask)
     descriptors = kills.descriptors_of(hark.pid)
-    files = sum(1 for _ in (hark.data_dir / "metrics").iterdir())
+    files = sum(1 for _ in hark.metrics_dir.iterdir())
     quick_s = await kills.scrape_s(hark)
     while restarted < count:
         if count == RESTARTS:
@@ -147,7 +147,7 @@ async def restart(hark: FarmProcess, ask: Asking, count: int) -> None:
     # A question that waits for its answer opens a descriptor or two for a moment, and the metrics
     # of who has just died have a second until they are added up.
     wait_until(lambda: kills.descriptors_of(hark.pid) <= descriptors + 2)
-    wait_until(lambda: sum(1 for _ in (hark.data_dir / "metrics").iterdir()) <= files + 2)
+    wait_until(lambda: sum(1 for _ in hark.metrics_dir.iterdir()) <= files + 2)
     assert kills.zombies_of(hark.pid) == []
     assert scraped_s < max(SCRAPE_MAX_S, 2 * quick_s)
     assert roles(hark) == ONE_OF_EACH
