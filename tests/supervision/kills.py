@@ -19,8 +19,8 @@ ROLES = ("store", "reader", "worker", "gateway", "web")
 
 
 def back_within_s() -> float:
-    """Two seconds where the machine has a core to spare; modules load slowly where it has not."""
-    return 2.0 if os.getloadavg()[0] < len(os.sched_getaffinity(0)) else 8.0
+    """Two seconds where the machine has cores to spare; modules load slowly where it has not."""
+    return 2.0 if os.getloadavg()[0] < len(os.sched_getaffinity(0)) / 2 else 8.0
 
 
 async def kill(hark: FarmProcess, ask: Asking, role: str, number: int = 1) -> float:
