@@ -22,6 +22,7 @@ __all__ = [
     "seal",
     "split",
     "spread",
+    "summed",
     "take",
     "unseal",
 ]
@@ -31,7 +32,11 @@ HIGHEST = 2**32 - 1  # the largest user number
 
 def seal(members: BitMap) -> bytes:
     """The blob of a set."""
-    body = members.serialize()
+    return summed(members.serialize())
+
+
+def summed(body: bytes) -> bytes:
+    """A blob of these bytes, whatever they are."""
     return zlib.crc32(body).to_bytes(4, "little") + body
 
 

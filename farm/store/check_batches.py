@@ -91,6 +91,8 @@ class BatchCheck:
 
     def _check_head(self, post: PostHead) -> None:
         add, change = self._findings.add, self._facts.change
+        if not post.whole:
+            add("post", "its checksum does not match it", seq=post.seq)
         if not 0 < post.seq <= change:
             add("post", f"its seq is not from 1 to change {change}", seq=post.seq)
         if post.retracted and not post.seq < post.retracted <= change:

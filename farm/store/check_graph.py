@@ -115,7 +115,8 @@ class GraphCheck:
 
     def _check_history(self, row: AuthorRow, posts: Posts) -> None:
         """The author's own list of posts: the newest in the row, older ones by 32 in blocks."""
-        blocks = list(self._blocks.of(row.number))
+        read = self._findings.seqs
+        blocks = [(first, read(blob, row.number)) for _, first, blob in self._blocks.of(row.number)]
         seqs, last_ordinal = posts.seqs, posts.expired + len(posts.seqs)
         last = seqs[-1] if seqs else row.last_seq
         if (row.last_ordinal, row.last_seq) != (last_ordinal, last):
@@ -123,14 +124,14 @@ class GraphCheck:
                 row, f"says its last post is number {row.last_ordinal} with seq {row.last_seq}; "
                 f"the posts say {last_ordinal} with {last}",
             )  # fmt: skip
-        listed = b"".join(block for _, _, block in blocks) + row.newest
+        listed = b"".join(block for _, block in blocks) + read(row.newest, row.number)
         if len(listed) < len(seqs) * 8 or listed[len(listed) - len(seqs) * 8 :] != seqs.tobytes():
             self._wrong(row, "lists other posts than there are")
-        firsts = [first for _, first, _ in blocks]
+        firsts = [first for first, _ in blocks]
         # Blocks of posts that are gone stay for a while, for cursors from before.
         begin = min([posts.expired // BLOCK * BLOCK + 1, *firsts[:1]])
         if firsts != list(range(begin, max(last_ordinal // BLOCK - 1, 0) * BLOCK + 1, BLOCK)) or (
-            any(len(block) != BLOCK * 8 for _, _, block in blocks)
+            any(len(block) != BLOCK * 8 for _, block in blocks)
         ):
             self._wrong(row, f"its older posts stand in blocks from {firsts}, not in every 32nd")
 

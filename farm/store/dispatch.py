@@ -144,7 +144,10 @@ class Dispatch:
     def oldest_seconds(self, now_us: int) -> float:
         """Age of the oldest post with somebody queued or retrying; 0 where there is none."""
         seq = self._storage.oldest_waiting()
-        post = None if seq is None else self._storage.post(seq)
+        try:
+            post = None if seq is None else self._storage.post(seq)
+        except Corrupt:
+            post = None  # which is told where it is to be sent
         return 0.0 if post is None else max(now_us - post.received_at_us, 0) / 1e6
 
     # Leases

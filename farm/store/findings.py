@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from farm.audience import HIGHEST, BitMap, unseal
+from farm.audience import HIGHEST, BitMap, checked, unseal
 from farm.errors import Corrupt
 from farm.store.storage import Meta
 
@@ -59,6 +59,15 @@ class Findings:
         except (Corrupt, ValueError):
             self.add(table, "the checksum of its members does not match their bytes", **row)
             return None
+
+    def seqs(self, blob: bytes, author: int) -> bytes:
+        """The list of a blob; empty where its bytes are not what was written, which is a breach."""
+        try:
+            return checked(blob)[4:]
+        except Corrupt:
+            what = "the checksum of its list of posts does not match the bytes"
+            self.add("author", what, number=author)
+            return b""
 
 
 def example(members: BitMap) -> str:

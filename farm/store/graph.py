@@ -20,6 +20,7 @@ from farm.errors import NotFound, ResourceExhausted
 from farm.failpoints import Point, passing
 from farm.lifecycle import Reason
 from farm.limits import shown
+from farm.store.history import sealed_seqs, seqs_of
 from farm.store.presence import Presence
 from farm.store.storage import (
     BLOCK,
@@ -247,7 +248,7 @@ class Graph:
         author.newest.append(seq)
         if len(author.newest) == 2 * BLOCK:
             first = author.last_ordinal - 2 * BLOCK + 1
-            block = author.newest[:BLOCK].tobytes()
+            block = sealed_seqs(author.newest[:BLOCK])
             self._storage.add_author_blocks([(author.number, first, block)])
             author.newest = author.newest[BLOCK:]
         self._touched.add(author)
@@ -328,7 +329,7 @@ class Graph:
                 author.followers,
                 author.last_seq,
                 author.last_ordinal,
-                author.newest.tobytes(),
+                sealed_seqs(author.newest),
                 author.last_loss,
                 author.expired,
             )
@@ -429,7 +430,7 @@ class Graph:
         author = Author(number, user_id)
         if row is not None:
             author.followers, author.last_seq, author.last_ordinal = row[1:4]
-            author.newest.frombytes(row.newest)
+            author.newest = seqs_of(row.newest, number)
             author.last_loss, author.expired = row.last_loss, row.expired
             author.segments = [
                 Segment(s.id, s.lower, s.since, s.size) for s in self._storage.segments(number)

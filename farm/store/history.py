@@ -9,6 +9,7 @@ import array
 from bisect import bisect_left
 from typing import Protocol
 
+from farm.audience import checked, summed
 from farm.errors import Corrupt
 from farm.store.storage import BLOCK, Snapshot
 
@@ -26,16 +27,28 @@ class Listed(Protocol):
     def expired(self) -> int: ...
     @property
     def newest(self) -> bytes | None:
-        """None: not looked at yet."""
+        """The sealed list; None: not looked at yet."""
 
 
-def among_newest(newest: bytes | None, last_ordinal: int, seq: int) -> int | None:
+def sealed_seqs(seqs: array.array[int]) -> bytes:
+    """The blob of a list, with a checksum as that of a set has."""
+    return summed(seqs.tobytes())
+
+
+def seqs_of(blob: bytes | None, author: int) -> array.array[int]:
+    """The list of a blob. Raises `Corrupt` where a bit has changed since it was sealed."""
+    if not blob:
+        return array.array("Q")
+    return array.array("Q", checked(blob, f"posts of author {author}")[4:])
+
+
+def among_newest(author: Listed, seq: int) -> int | None:
     """What `History.before` answers, where the newest seqs alone say it: for whoever asks thousands
     of authors, as a History costs more than this."""
-    seqs = array.array("Q", newest or b"")
+    seqs = seqs_of(author.newest, author.number)
     if not seqs or seqs[0] >= seq:
         return None
-    return last_ordinal - len(seqs) + bisect_left(seqs, seq)
+    return author.last_ordinal - len(seqs) + bisect_left(seqs, seq)
 
 
 class History:
@@ -47,8 +60,8 @@ class History:
         newest = author.newest
         if newest is None:
             row = snapshot.author(author.number)
-            newest = b"" if row is None else row.newest
-        self._newest = array.array("Q", newest)
+            newest = None if row is None else row.newest
+        self._newest = seqs_of(newest, author.number)
         self._newest_first = author.last_ordinal - len(self._newest) + 1
         self._seqs, self._first = self._newest, self._newest_first  # those looked at last
 
@@ -92,6 +105,6 @@ class History:
         block = self._snapshot.author_block(self._author.number, ordinal)
         if block is None:
             return False
-        self._seqs = array.array("Q", block)
+        self._seqs = seqs_of(block, self._author.number)
         self._first = (ordinal - 1) // BLOCK * BLOCK + 1
         return True

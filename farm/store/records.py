@@ -26,6 +26,7 @@ class PostHead(NamedTuple):
     audience: int
     queued: int
     retracted: int
+    whole: bool  # as it was stored, its content too
 
 
 class Damage(NamedTuple):

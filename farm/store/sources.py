@@ -111,7 +111,7 @@ def _source(snapshot: Snapshot, row: Followed, up_to: int, flipped: bytes | None
     mark = last_ordinal if up_to >= last_seq else base
     source = Source(snapshot, number, last_seq, last_ordinal, expired, newest, base, mark)
     if 0 < up_to < last_seq:
-        read = among_newest(newest, last_ordinal, up_to + 1)
+        read = among_newest(source, up_to + 1)
         source.read_up_to = max(base, source.history.before(up_to + 1) if read is None else read)
     if retracted is not None:
         source.retracted = unseal(retracted, f"retracted posts of author {number}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import contextlib
 import fcntl
 import os
@@ -10,15 +9,16 @@ import random
 import resource
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import apsw
 
 from farm.audience import unseal
-from farm.errors import NotFound, Refused, ResourceExhausted, StartError
+from farm.errors import Corrupt, NotFound, Refused, ResourceExhausted, StartError
 from farm.failpoints import Point, passing
+from farm.store import sqlite_sums
+from farm.store.history import seqs_of
 from farm.store.sqlite_backup import RESTORED, Backup
 from farm.store.sqlite_schema import (
     APPLICATION_ID,
@@ -27,6 +27,7 @@ from farm.store.sqlite_schema import (
     SCHEMA_VERSION,
     check_log,
     check_schema,
+    statements_of,
 )
 from farm.store.sqlite_snapshot import (
     BUSY_MS,
@@ -155,7 +156,7 @@ class SqliteStorage(SqliteSnapshot):
         self._run(
             "insert or replace into meta(only_one, incarnation, secret, change, now_us, totals)"
             " values(1, ?, ?, ?, ?, ?)",
-            meta,
+            sqlite_sums.row_of(meta),
         )
 
     def add_channel(self, name: str) -> int:
@@ -318,8 +319,8 @@ class SqliteStorage(SqliteSnapshot):
         self._many(
             # The author's name stands in the row only of an author without a number.
             "insert into post values(?1, ?2, ?3, case ?3 when 0 then ?4 end,"
-            " ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            rows,
+            " ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            ((*row, sqlite_sums.sum_of(row)) for row in rows),
         )
 
     def save_parts(self, rows: Iterable[PartRow]) -> None:
@@ -334,7 +335,8 @@ class SqliteStorage(SqliteSnapshot):
 
     def oldest_posts(self, limit: int) -> list[PostRow]:
         rows = self.db.execute(f"select {POST} order by seq limit ?", (limit,))
-        return [PostRow(*row) for row in rows]
+        # What is to go need not be whole.
+        return [PostRow(*row[:-1]) for row in rows]
 
     def is_waiting(self, post: int) -> bool:
         statement = "select 1 from batch where post = ? and state < 2 limit 1"
@@ -376,7 +378,11 @@ class SqliteStorage(SqliteSnapshot):
             "select first, seqs from author_block where number = ? order by first", (author,)
         ).fetchall()
         for first, seqs in blocks:
-            if array.array("Q", seqs)[-1] > horizon:
+            try:
+                last = seqs_of(seqs, author)[-1]
+            except Corrupt:
+                break  # it stays, for the check to name it
+            if last > horizon:
                 break
             self._run("delete from author_block where number = ? and first = ?", (author, first))
 
@@ -517,9 +523,9 @@ def _migrate(storage: SqliteStorage, *, chance: random.Random, now_us: int) -> N
     if version < SCHEMA_VERSION:
         storage.begin()
         storage.db.exec_trace = _before_each_statement
+        sqlite_sums.teach(storage.db)
         for name in SCHEMA[version:]:
-            statements = resources.files("farm.store").joinpath(name).read_text("utf-8")
-            for _ in storage.db.execute(statements):
+            for _ in storage.db.execute(statements_of(name)):
                 pass
         if version == 0:
             storage.save_meta(

@@ -10,9 +10,19 @@ import apsw
 
 from farm.errors import Corrupt, StartError
 from farm.store.records import Damage, PostHead
-from farm.store.sqlite_schema import SCHEMA_VERSION
+from farm.store.sqlite_schema import SCHEMA_VERSION, schema_made
 from farm.store.sqlite_snapshot import DATABASE, SqliteSnapshot
-from farm.store.storage import AuthorRow, DeedRow, ExpiryRow, LeaseRow, Meta, PartRow, SegmentRow
+from farm.store.sqlite_sums import meta_of, sum_of
+from farm.store.storage import (
+    AuthorRow,
+    DeedRow,
+    ExpiryRow,
+    LeaseRow,
+    Meta,
+    PartRow,
+    PostRow,
+    SegmentRow,
+)
 
 _SEGMENT = "id, author, lower, since, until, size from segment"
 _COUNTED = ("author", "relation", "segment", "post", "post", "batch", "touched")
@@ -58,6 +68,10 @@ class SqliteRecords:
         if found != ["ok"]:
             yield from (Damage("sqlite", " ".join(text.split())) for text in found)
             return
+        tables = dict(self._rows("select name, sql from sqlite_schema where sql is not null"))
+        for name, sql in schema_made().items():
+            if tables.get(name) != sql:
+                yield Damage("sqlite", f"describes {name} otherwise than it was made")
         for (table,) in list(self._rows("select name from sqlite_schema where type = 'table'")):
             described = 'select name, type, "notnull" from pragma_table_info(?)'
             for name, kind, required in list(self._rows(described, (table,))):
@@ -74,7 +88,7 @@ class SqliteRecords:
         row = next(self._rows("select incarnation, secret, change, now_us, totals from meta"), None)
         if row is None:
             raise Corrupt("meta has no row; restore a backup")
-        return Meta(*row)
+        return meta_of(row)
 
     def channels(self) -> dict[str, int]:
         return dict(self._rows("select name, number from channel"))
@@ -138,10 +152,10 @@ class SqliteRecords:
 
     def posts(self) -> Iterator[PostHead]:
         rows = self._rows(
-            "select seq, id, author, author_name, ordinal, received_at_us, audience, queued,"
-            " retracted from post order by seq"
+            "select seq, id, author, author_name, ordinal, created_at_us, received_at_us, audience,"
+            " queued, retracted, content, sum from post order by seq"
         )
-        return (PostHead(*row) for row in rows)
+        return (_head_of(*row) for row in rows)
 
     def parts(self) -> Iterator[PartRow]:
         rows = self._rows("select * from batch order by post, channel, segment, part")
@@ -163,3 +177,11 @@ class SqliteRecords:
             yield from self._db.execute(statement, bindings)
         except (apsw.Error, UnicodeDecodeError) as error:
             raise Corrupt(f"the database cannot be read: {error}; restore a backup") from None
+
+
+def _head_of(*row: Any) -> PostHead:
+    post, kept = PostRow(*row[:-1]), row[-1]
+    return PostHead(
+        post.seq, post.id, post.author, row[3], post.ordinal, post.received_at_us, post.audience,
+        post.queued, post.retracted, whole=kept is None or kept == sum_of(post),
+    )  # fmt: skip

@@ -6,14 +6,16 @@ another program is not ours to write in. Both are refused before a byte of them 
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 
 import apsw
 
 from farm.errors import StartError
+from farm.store.sqlite_sums import teach
 
 # What each version added; a database holds how many of them it has.
-SCHEMA = ("schema.sql", "schema_live.sql")
+SCHEMA = ("schema.sql", "schema_live.sql", "schema_sums.sql")
 SCHEMA_VERSION = len(SCHEMA)
 APPLICATION_ID = 0x4841524B  # "HARK"
 LOG = "-wal"  # what SQLite adds to a database's name
@@ -57,3 +59,20 @@ def check_log(path: Path) -> None:
             f"{log}: is of the database that was here before {path.name}, which is a copy; "
             "nothing was changed. Move the log away"
         )
+
+
+def statements_of(name: str) -> str:
+    """What a version added, as SQL."""
+    return resources.files("farm.store").joinpath(name).read_text("utf-8")
+
+
+def schema_made() -> dict[str, str]:
+    """Each table and index with the SQL that a sound database has of it."""
+    empty = apsw.Connection("")
+    teach(empty)
+    for name in SCHEMA:
+        for _ in empty.execute(statements_of(name)):
+            pass
+    made = dict(empty.execute("select name, sql from sqlite_schema where sql is not null"))
+    empty.close()
+    return made

@@ -16,6 +16,7 @@ import apsw
 from farm.audience import BitMap
 from farm.errors import Corrupt, StartError, Unavailable
 from farm.store.sqlite_schema import check_schema
+from farm.store.sqlite_sums import meta_of, post_of
 from farm.store.storage import (
     FOLLOW,
     MUTE,
@@ -45,7 +46,7 @@ POST = (
     "post.seq, post.id, post.author,"
     " coalesce(post.author_name, (select user.id from user where user.number = post.author)),"
     " post.ordinal, post.created_at_us, post.received_at_us, post.audience, post.queued,"
-    " post.retracted, post.content from post"
+    " post.retracted, post.content, post.sum from post"
 )
 _PART = "post, channel, segment, part, state, due_us, error, changed, members from batch"
 _SEGMENT = "id, author, lower, since, until, size from segment"
@@ -126,7 +127,7 @@ class SqliteSnapshot:
 
     def meta(self) -> Meta:
         row = self.db.execute("select incarnation, secret, change, now_us, totals from meta")
-        return Meta(*_one(row))
+        return meta_of(_one(row))
 
     def channels(self) -> dict[str, int]:
         return dict(self.db.execute("select name, number from channel"))
@@ -334,11 +335,11 @@ class SqliteSnapshot:
 
     def post(self, seq: int) -> PostRow | None:
         row = self.db.execute(f"select {POST} where seq = ?", (seq,)).fetchone()
-        return None if row is None else PostRow(*row)
+        return None if row is None else post_of(row)
 
     def post_by_id(self, post_id: str) -> PostRow | None:
         row = self.db.execute(f"select {POST} where post.id = ?", (post_id,)).fetchone()
-        return None if row is None else PostRow(*row)
+        return None if row is None else post_of(row)
 
     def seqs_of(self, post_ids: Sequence[str]) -> dict[str, int]:
         if not post_ids:

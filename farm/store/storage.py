@@ -46,7 +46,7 @@ class Meta(NamedTuple):
 
 
 class AuthorRow(NamedTuple):
-    """`newest` holds the last 32 to 63 seqs as 64-bit little-endian numbers, ascending."""
+    """`newest` holds the last 32 to 63 seqs, ascending and sealed (see `history.py`)."""
 
     number: int
     followers: int
@@ -191,7 +191,7 @@ class Snapshot(Protocol):
 
     def author(self, number: int) -> AuthorRow | None: ...
     def author_block(self, number: int, ordinal: int) -> bytes | None:
-        """The 32 seqs of an author's posts in which this ordinal lies (see `history.py`)."""
+        """The 32 seqs of an author's posts in which this ordinal lies, sealed."""
 
     def muted_by(self, author: int) -> bytes | None:
         """Sealed set of those who mute the author."""

@@ -23,7 +23,7 @@ from farm.store.check import Check
 from farm.store.sqlite import SqliteStorage
 from farm.store.sqlite_records import SqliteRecords
 from farm.store.sqlite_snapshot import POST, SqliteSnapshot
-from farm.store.storage import PostRow
+from farm.store.sqlite_sums import post_of
 from farm.wire import Op
 from tests.power.files import Machine, put
 from tests.power.load import CHANNELS, OK, RETENTION_S, Load, Names, Sent, small_scale
@@ -197,7 +197,7 @@ def posts_in(directory: Path) -> dict[str, tuple[str, str]]:
     with SqliteSnapshot.open(directory) as snapshot:
         rows = snapshot.db.execute(f"select {POST}").fetchall()
     snapshot.close()
-    return {post.id: (post.author_id, post.content) for post in map(PostRow._make, rows)}
+    return {post.id: (post.author_id, post.content) for post in map(post_of, rows)}
 
 
 def _go_on(opener: partial[SqliteStorage], directory: Path) -> None:

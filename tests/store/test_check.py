@@ -24,6 +24,8 @@ from farm.store.findings import Breach
 from farm.store.graph import TAIL_MAX
 from farm.store.sqlite_records import SqliteRecords
 from farm.store.sqlite_snapshot import DATABASE
+from farm.store.sqlite_sums import SUM_BYTES, row_of
+from farm.store.storage import Meta
 from farm.wire import Op
 from tests.store.harness import Store, members, open_sqlite, outcome
 
@@ -142,7 +144,13 @@ def of_state(part: int) -> str:
 DAMAGE = {
     # The file
     "type": ("update post set audience = 'many' where id = 'star1'", "post: 1 rows have some"),
+    "schema": (
+        ("pragma writable_schema = on; update sqlite_schema set sql = replace(sql, 'last_ordinal', "
+        "'last_ordinam') where name = 'author'"),
+        "sqlite: describes author otherwise than it was made",
+    ),
     # The store as a whole
+    "meta flip": ("update meta set now_us = now_us + 1 -- unsealed", "meta: the checksum does not"),
     "secret": ("update meta set secret = x'00'", "meta: change, incarnation or secret"),
     "change": (f"update meta set change = {POST} - 1", "post seq=.*: its seq is not from 1"),
     "totals": ("update meta set totals = x'c1'", "meta: totals cannot be read"),
@@ -267,6 +275,7 @@ DAMAGE = {
         "batch post=.*: its segment lived in .*, not at the post's time",
     ),
     # Posts
+    "content": ("update post set content = 'x' where id = 'busy3'", "post seq=.*: its checksum"),
     "post gone": ("delete from post where id = 'busy3'", "post seq=.*: is missing, though it"),
     "post gap": ("delete from post where id = 'busy3'", "post seq=.*: ordinal 5 comes after 3"),
     "audience": (
@@ -463,9 +472,20 @@ def _run(directory: Path, statements: str) -> None:
     changes = connection.total_changes()
     for _ in connection.execute(statements):
         pass
+    if statements.startswith("update meta") and "unsealed" not in statements:
+        _seal_meta(connection, whole="totals" in statements)
     changed = connection.total_changes() > changes
     connection.close()
     assert changed or not re.match("update|insert|delete", statements), "nothing was damaged"
+
+
+def _seal_meta(connection: apsw.Connection, *, whole: bool) -> None:
+    """As if the store itself had written that: the checksum is not what finds it."""
+    (row,) = connection.execute("select incarnation, secret, change, now_us, totals from meta")
+    meta = Meta(*row)
+    totals = meta.totals if whole else meta.totals[SUM_BYTES:]
+    blob = row_of(meta._replace(totals=totals))[-1]
+    connection.execute("update meta set totals = ?", (blob,))
 
 
 def _members(connection: apsw.Connection, segment: int) -> bytes:

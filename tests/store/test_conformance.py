@@ -9,6 +9,7 @@ import pytest
 
 from farm.audience import BitMap, seal
 from farm.lifecycle import READY, REST, Part, Reason, State
+from farm.store.history import sealed_seqs
 from farm.store.storage import (
     DEEDS_KEPT_MAX,
     FOLLOW,
@@ -228,7 +229,7 @@ def test_expiries_from_a_change_on_with_what_was_gone_before(storage: Storage) -
 
 
 def test_what_only_older_cursors_needed_goes(storage: Storage) -> None:
-    block = array.array("Q", range(1, 33)).tobytes(), array.array("Q", range(33, 65)).tobytes()
+    block = [sealed_seqs(array.array("Q", range(n, n + 32))) for n in (1, 33)]
     storage.add_author_blocks([(6, 1, block[0]), (6, 33, block[1]), (5, 1, block[0])])
     authors = seal(BitMap([6]))
     for change, horizon in ((40, 20), (70, 32), (90, 64)):
