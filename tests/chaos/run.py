@@ -133,12 +133,12 @@ def around(directory: Path, mix: str) -> Iterator[tuple[Disk | None, FarmClock |
 
 
 def failpoints(chance: random.Random) -> str:
-    """Rare moments that no signal would hit: durable and not yet answered, sent and not told."""
+    """Rare moments that no signal would hit: durable and not yet answered, leased and not sent."""
     return ",".join(
         [
-            f"store.committed:kill:{chance.randint(150, 500)}:3",
+            f"store.reply:kill:{chance.randint(40, 300)}:3",
             f"gateway.reply:kill:{chance.randint(200, 800)}:2",
-            f"worker.sent:kill:{chance.randint(300, 3_000)}:1",
+            f"worker.send:kill:{chance.randint(50, 400)}:1",
         ]
     )
 

@@ -30,6 +30,8 @@ pytestmark = pytest.mark.process
 
 CHAOS_S = 40.0
 OFFERED_AGAIN_S = 2.0
+FAILED_ONCE = (31,)
+FAILED_ONCE_S = 25.0
 LEASE_OVER_S = 11.5  # a lease holds for ten
 STORE_STOPPED_S = 4.0
 
@@ -55,6 +57,15 @@ async def test_nothing_is_lost_and_nothing_stuck_whatever_happens(
     plan = Plan(chance.getrandbits(32), CHAOS_S)
     print(f"make chaos DURATION_S={CHAOS_S:g} SEED={plan.seed}")
     assert_valid(await run(tmp_path, plan, lambda _: None))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", FAILED_ONCE)
+async def test_what_once_failed_does_so_no_more(tmp_path: Path, seed: int) -> None:
+    """The same faults in the same order; what they hit is never quite the same."""
+    verdict = await run(tmp_path, Plan(seed, FAILED_ONCE_S), lambda _: None)
+    assert verdict.result != "invalid", str(verdict)
 
 
 @pytest.mark.slow
