@@ -133,6 +133,7 @@ class Reader:
 
     def _read(self, queries: list[list[Any]]) -> list[Any]:
         """A result for each, all of one moment."""
+        self._snapshot.give_way(self._clock)
         self._until_s = self._clock.monotonic_s() + READ_S_MAX
         results: list[Any] = []
         with self._snapshot as snapshot:
@@ -187,6 +188,7 @@ class Reader:
         """A step of the background sweep, when it is time."""
         if self._sweeper is None or self._clock.monotonic_s() < self._sweeper.next_s:
             return
+        self._snapshot.give_way(self._clock)
         self._until_s = self._clock.monotonic_s() + READ_S_MAX
         with self._snapshot as snapshot:
             self._sweeper.step(snapshot, Reading(snapshot, self._segments))

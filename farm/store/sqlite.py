@@ -32,6 +32,7 @@ from farm.store.sqlite_schema import (
 from farm.store.sqlite_snapshot import (
     BUSY_MS,
     DATABASE,
+    LOG_BYTES_LONG,
     POST,
     SqliteSnapshot,
     array_of,
@@ -74,7 +75,7 @@ class SqliteStorage(SqliteSnapshot):
         super().__init__(connection)
         self._path = path
         self._lock = lock
-        self._log_pages, self._restart_at_pages = 0, LOG_PAGES_MAX
+        self._log_pages, self._restart_at_pages = self._log_bytes() // PAGE_BYTES, LOG_PAGES_MAX
         self._backup: Backup | None = None
         self._backup_failed: Refused | None = None
         connection.set_wal_hook(self._note_log_pages)
@@ -186,23 +187,31 @@ class SqliteStorage(SqliteSnapshot):
         return sum(self._sizes())
 
     def _sizes(self) -> list[int]:
+        return [self._path.stat().st_size, self._log_bytes()]
+
+    def _log_bytes(self) -> int:
         log = self._path.with_name(DATABASE + LOG)
-        return [path.stat().st_size for path in (self._path, log) if path.exists()]
+        return log.stat().st_size if log.exists() else 0
 
     def checkpoint(self) -> None:
         """Starts the log again from its beginning once it is long; `Checkpointer` did most of the
-        work. Where a reader is in the way, later: the writer waits for nobody."""
+        work. Where a reader is in the way, later: the writer waits for nobody. Readers give way
+        when it gets too long, so then it is tried each time, and the file made short, which is how
+        they know."""
         if self._log_pages < self._restart_at_pages:
             return
         passing(Point.STORE_CHECKPOINT)
-        self.db.set_busy_timeout(RESTART_BUSY_MS)
+        too_long = self._log_pages >= LOG_BYTES_LONG // PAGE_BYTES
+        self.db.set_busy_timeout(0 if too_long else RESTART_BUSY_MS)
+        how = "truncate" if too_long else "restart"
         try:
-            ((busy, _, _),) = self.db.execute("pragma wal_checkpoint(restart)")
+            ((busy, _, _),) = self.db.execute(f"pragma wal_checkpoint({how})")
         except (apsw.BusyError, apsw.FullError):
             busy = 1
         self.db.set_busy_timeout(BUSY_MS)
         if busy:
-            self._restart_at_pages = self._log_pages + LOG_PAGES_MAX // 4
+            later = self._log_pages + LOG_PAGES_MAX // 4
+            self._restart_at_pages = min(later, LOG_BYTES_LONG // PAGE_BYTES)
         else:
             self._log_pages, self._restart_at_pages = 0, LOG_PAGES_MAX
 

@@ -7,6 +7,7 @@ to 3.51.2, which can lose commits when a second connection is open.
 from __future__ import annotations
 
 import array
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ from typing import Any, Self
 import apsw
 
 from farm.audience import BitMap
+from farm.clock import Clock
 from farm.errors import Corrupt, StartError, Unavailable
 from farm.store.sqlite_schema import check_schema
 from farm.store.sqlite_sums import meta_of, post_of
@@ -41,6 +43,11 @@ OLDEST_SQLITE = (3, 51, 3)
 READER_CACHE_KIB = 32 * 1024
 BUSY_MS = 10_000
 READ_S_MAX = 5.0
+# The log can begin anew only at a moment when nobody reads what is in it, and readers that are busy
+# leave no such moment. Once it is as long as this, they begin to read no more until it is short.
+LOG_BYTES_LONG = 128 * 1024 * 1024
+GIVE_WAY_S_MAX = 2.0  # less than three heartbeats
+LOOK_AT_LOG_S = 0.005
 
 POST = (
     "post.seq, post.id, post.author,"
@@ -120,6 +127,19 @@ class SqliteSnapshot:
 
     def close(self) -> None:
         self.db.close()
+
+    def give_way(self, clock: Clock) -> None:
+        """Lets a long log begin anew before the next reading begins, which is as soon as all others
+        are over that have begun."""
+        until_s = clock.monotonic_s() + GIVE_WAY_S_MAX
+        while self.log_is_long() and clock.monotonic_s() < until_s:
+            threading.Event().wait(LOOK_AT_LOG_S)
+
+    def log_is_long(self) -> bool:
+        try:
+            return Path(self.db.filename_wal).stat().st_size >= LOG_BYTES_LONG
+        except FileNotFoundError:
+            return False
 
     def cut_at(self, seconds_left: Any) -> None:
         """Ends a statement once `seconds_left()` is below 0, so that no snapshot lives for long."""
