@@ -64,6 +64,7 @@ LOG_STEP_BYTES = 64 * 1024  # SQLite moves less than 128 KiB at a time
 # drawn, so that two that were restored from one copy do not meet either.
 RESTORED_CHANGES = 2**40
 RESTORED_DRAW_BITS = 16
+_WHOSE = "select incarnation from meta"
 RESTART_BUSY_MS = 50
 CHECKPOINT_EVERY_S = 0.5
 
@@ -488,10 +489,28 @@ def _look_first(path: Path, vfs: str | None) -> None:
         try:
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             check_schema(connection, path)
+            _check_whose_log(connection, path, vfs)
         finally:
             connection.close()
     except (apsw.ReadOnlyError, apsw.CantOpenError):
         pass  # something is to be written before it can be read; then it is looked at again
+
+
+def _check_whose_log(connection: apsw.Connection, path: Path, vfs: str | None) -> None:
+    """Raises `StartError` where the log is that of another store, which SQLite would read as if it
+    were this one's: what was here would be the other store from then on."""
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    with contextlib.suppress(apsw.Error):  # without its log a sound database need not make sense
+        bare = apsw.Connection(f"{path.absolute().as_uri()}?immutable=1", flags=flags, vfs=vfs)
+        try:
+            before, now = (db.execute(_WHOSE).get for db in (bare, connection))
+        finally:
+            bare.close()
+        if before not in (now, RESTORED, None):
+            raise StartError(
+                f"{path.with_name(path.name + LOG)}: is of another store than {path.name}; nothing "
+                "was changed. Move it away, or put its own database back"
+            )
 
 
 def _write_log_anew(path: Path, vfs: str | None) -> None:

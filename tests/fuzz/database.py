@@ -83,18 +83,17 @@ def answers(directory: Path) -> Answers:
 
 def _questions(reading: Reading, answering: Answering) -> Iterator[tuple[str, Callable[[], Any]]]:
     for user in PEOPLE:
-        yield f"inbox of {user}", lambda user=user: reading.inbox(user, 100, "", False)
-        yield f"unread of {user}", lambda user=user: reading.inbox(user, 100, "", True)
-        yield f"user {user}", lambda user=user: reading.user(user)
-        yield f"following of {user}", lambda user=user: reading.following(user, 100, "")
+        yield f"inbox of {user}", partial(reading.inbox, user, 100, "", unread_only=False)
+        yield f"unread of {user}", partial(reading.inbox, user, 100, "", unread_only=True)
+        yield f"user {user}", partial(reading.user, user)
+        yield f"following of {user}", partial(reading.following, user, 100, "")
+        yield f"explain {user}", partial(answering.explain, "star1", user)
     for author in ("star", "busy"):
-        yield f"followers of {author}", lambda author=author: reading.followers(author, 500, "")
-        yield f"preview of {author}", lambda author=author: answering.preview(author)
+        yield f"followers of {author}", partial(reading.followers, author, 500, "")
+        yield f"preview of {author}", partial(answering.preview, author)
     for post in ("before", "star1", "leased", "busy7", "busy60"):
-        yield f"post {post}", lambda post=post: reading.post(post)
-    for user in PEOPLE:
-        yield f"explain {user}", lambda user=user: answering.explain("star1", user)
-    yield "dead letters", lambda: answering.dead_letters(10, "")
+        yield f"post {post}", partial(reading.post, post)
+    yield "dead letters", partial(answering.dead_letters, 10, "")
 
 
 def _asked(ask: Callable[[], Any]) -> Any:
@@ -149,3 +148,10 @@ def flipped(whole: bytes, at: int, chance: Random) -> bytes:
 def copied(source: Path, target: Path) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     return Path(shutil.copytree(source, target))
+
+
+def put(directory: Path, content: bytes) -> None:
+    """A database of these bytes, and no log of it."""
+    (directory / DATABASE).write_bytes(content)
+    for more in ("-wal", "-shm", "-journal"):
+        (directory / f"{DATABASE}{more}").unlink(missing_ok=True)
