@@ -141,7 +141,8 @@ def _another(chance: Random, old: Any, *, binary: bool) -> Any:
         case bool():
             return not old
         case int():
-            return chance.choice((old + 1, old - 1, number(chance)))
+            near = min(max(old + chance.choice((-1, 1)), min(NUMBERS)), max(NUMBERS))
+            return near if chance.random() < 0.7 else number(chance)
         case str():
             return chance.choice((old + text(chance), text(chance), old[: len(old) // 2]))
         case bytes():
