@@ -149,7 +149,7 @@ async def publish(
         post_id=post["post"], author_id=post["author"], content=post["content"]
     )
     try:
-        answer = await stub.PublishPost(request, timeout=10)
+        answer = await stub.PublishPost(request, timeout=30, wait_for_ready=True)
     except grpc.aio.AioRpcError as error:
         if error.code() not in DEFINITE:
             raise
