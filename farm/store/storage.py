@@ -377,8 +377,8 @@ class Storage(Snapshot, Protocol):
         """(pages copied, pages in all) of the newest, equal once it is there. Raises `Refused`."""
 
     def step_backup(self) -> bool:
-        """Copies some more, if a copy is being made; called between transactions. True while there
-        is more to copy."""
+        """Copies some more, if a copy is being made; called between transactions. True where there
+        is more to copy at once, and not only when the disk has followed."""
 
     def checkpoint(self) -> None:
         """Keeps the log of changes bounded; called between transactions."""
