@@ -26,7 +26,7 @@ export PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all bench bench-quick screenshots powercut kills simulate fuzz overload chaos chaos-mixes soak lint format proto clean
+.PHONY: help run test test-all bench bench-quick screenshots powercut kills simulate teeth fuzz overload chaos chaos-mixes soak lint format proto clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ kills: $(VENV)/.dev ## kill each kind of process KILLS times, and say how long i
 
 simulate: $(VENV)/.dev ## run SEEDS simulated minutes, or exactly that of one SEED (SEEDS=300 SEED=)
 	@exec $(BIN)/python -m tests.simulation --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+
+teeth: $(VENV)/.dev ## break six mechanisms, one after the other, and see the tests of each turn red
+	@exec $(BIN)/python -m tests.teeth $(ARGS)
 
 fuzz: $(VENV)/.dev ## send each port N inputs that are nearly right (N=100000 PORT= SEED=)
 	@exec $(BIN)/python -m tests.fuzz $(if $(filter file,$(origin N)),,--inputs $(N)) \

@@ -114,7 +114,8 @@ class Life:
             now_us=START_US,
             vfs=self.machine.vfs,
         )
-        storage.db.pragma("synchronous", synchronous)
+        if synchronous != FULL:  # which it is by itself, or these cuts say so
+            storage.db.pragma("synchronous", synchronous)
         if not self.states:
             self.states.append(state_of(storage.db))
         return storage

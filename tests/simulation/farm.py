@@ -102,6 +102,7 @@ class Farm:
         self._generations = Counter[str]()
         self._news: deque[str | None] = deque()  # workers that died; None: the store is new
         self._told = asyncio.Event()  # the supervisor of now has some
+        self._commit_s = chance.choice([0.001, 0.01, 0.03])
         self._core: Core | None = None  # of the newest store
         self._opened: list[SqliteStorage | SqliteSnapshot] = []
 
@@ -175,7 +176,7 @@ class Farm:
             await sockets.came.wait()
             due.cancel()
             sockets.came.clear()
-            await asyncio.sleep(self._chance.expovariate(1 / 0.002))  # more comes meanwhile
+            await asyncio.sleep(self._chance.expovariate(1 / self._commit_s))  # more comes
             writer.step(storage)
 
     async def _reader(self, process: Process) -> None:

@@ -18,7 +18,7 @@ from tests.simulation.loop import Process
 USERS = [f"u{number}" for number in range(14)]
 AUTHORS = ["u0", "u1", "star"]
 CLIENTS = 3  # at each gateway
-PAUSE_S = 8.0  # the mean time from an answer to the next question
+PAUSE_S = 10.0  # the mean time from an answer to the next question
 PAGE = 7
 REFUSALS = (AlreadyExists, NotFound, ResourceExhausted)
 

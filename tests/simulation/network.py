@@ -167,13 +167,18 @@ class _Asker:
 
     async def ask(self, payload: bytes, timeout_s: float) -> tuple[Kind, list[Any]]:
         self._asked += 1
-        self._answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._answer = loop.create_future()
         self._network.send(self.process, self._address, self, self._asked, payload)
+        too_late = loop.call_later(timeout_s, self._give_up, self._answer, timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
-                return unpack(await self._answer)
-        except TimeoutError:
-            raise Unavailable(f"no answer within {timeout_s:g} s; ask again") from None
+            return unpack(await self._answer)
+        finally:
+            too_late.cancel()
+
+    def _give_up(self, answer: asyncio.Future[bytes], timeout_s: float) -> None:
+        if not answer.done():
+            answer.set_exception(Unavailable(f"no answer within {timeout_s:g} s; ask again"))
 
     def hear(self, number: int, payload: bytes) -> None:
         if number == self._asked and self._answer is not None and not self._answer.done():
