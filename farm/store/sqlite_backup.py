@@ -43,7 +43,11 @@ class Backup:
         try:
             _check_room(source, target)
             self._file = _made_anew(self._part)
-            self._copy = _opened(self._part, target_vfs)
+            try:
+                self._copy = _opened(self._part, target_vfs)
+            except apsw.Error:
+                os.close(self._file)
+                raise
         except (OSError, apsw.Error) as error:
             raise InvalidArgument(f"{target}: cannot be written ({error})") from None
         self._steps = self._copy.backup("main", source, "main")
