@@ -113,7 +113,7 @@ def test_a_farm_says_so_in_one_line_and_goes(farm: StartFarm, tmp_path: Path) ->
     directory = put(tmp_path / "data", killed(tmp_path / "made"))
     before = kept(directory)
     hark = farm(data_dir=directory, wait=False)
-    assert hark.wait() == 1
+    assert hark.wait(30.0) == 1
     (line,) = [line for line in hark.log().splitlines() if line.startswith("hark: ")]
     assert f"{directory / DATABASE}: {BOTH}; nothing was changed" in line
     assert kept(directory) == before
