@@ -64,6 +64,17 @@ def test_answers_that_a_kill_cut_off_are_given_again(start_store: StartStore, to
     assert stats.backlog == 2 * CALLERS
 
 
+def test_a_write_that_comes_late_is_not_done_again(start_store: StartStore) -> None:
+    """Its client has asked for something else since, and has the answer."""
+    store = start_store()
+    follow = wire.pack(Kind.WRITE, "caller", 1, [(Op.FOLLOW, "ann", "star")])
+    unfollow = wire.pack(Kind.WRITE, "caller", 2, [(Op.UNFOLLOW, "ann", "star")])
+    store.ask_all([follow, unfollow])
+    store._asker.send_multipart([b"", follow])
+    assert wire.value_of(store.write((Op.FOLLOW, "ann", "star"))[0]) is True
+    assert replies(store) == 0
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_second_store_says_why_it_ends_and_takes_nothing_away(
     start_store: StartStore, tmp_path: Path, stopped: bool

@@ -135,6 +135,32 @@ def test_what_a_session_does_not_name_never_reached_it(store: Store) -> None:
     store.check()
 
 
+def test_the_same_request_gets_the_same_answer(store: Store) -> None:
+    """What of it still holds, that is. Fault row 117."""
+    store.followers("star", 20)
+    store.publish("p", "star")
+    store.publish("q", "star")
+    request = store.request("w1", 40)
+    given = store.group(leases=[request]).leases["w1"]
+    first, second = given.grants
+    assert store.group(leases=[request]).leases["w1"].grants == [first, second]
+    store.tell("w1", all_delivered(first))
+    assert store.group(leases=[request]).leases["w1"].grants == [second]
+    assert store.ask("w2", 40).grants == []
+    store.check()
+
+
+def test_a_request_that_comes_late_takes_nothing_back(store: Store) -> None:
+    """It says what was held when it was sent; and nobody waits for its answer. Fault row 117."""
+    store.followers("star", 20)
+    store.publish("p", "star")
+    late = store.request("w1", 10)
+    (grant,) = store.ask("w1", 10).grants
+    assert store.group(leases=[late]).leases == {}
+    assert store.ask("w1", 0, [grant.lease]).lost == []
+    store.check()
+
+
 def test_a_session_that_died_gets_nothing_any_more(store: Store) -> None:
     """What it had asked before may be read after the news of its death."""
     store.followers("star", 5)
