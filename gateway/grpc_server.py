@@ -108,6 +108,7 @@ async def serve(child: Child, clock: Clock, chance: Random) -> None:
         session=child.name, place=f"gateway-{child.number}",
     )  # fmt: skip
     farm = FarmClient(sockets, addresses)
+    control = sockets.async_server(addresses.control("gateway", child.number))
     calls = Calls(chance, clock)
     server = grpc.aio.server(options=_OPTIONS)
     services = _services(store, farm, live, PostIds(clock, chance), clock)
@@ -115,7 +116,6 @@ async def serve(child: Child, clock: Clock, chance: Random) -> None:
     checks = await _add(server, calls, services, names)
     address = _listen(server, child.settings.host, child.settings.grpc_port)
     await server.start()
-    control = sockets.async_server(addresses.control("gateway", child.number))
     pings = asyncio.create_task(answer_pings(control, lambda: {"serving": not stop.is_set()}))
     health_told = asyncio.create_task(standard.look_after(checks, names, store))
     log(logging.INFO, "serving", grpc=address)
