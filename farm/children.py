@@ -218,7 +218,7 @@ class Keeper:
 
     def _start(self) -> Life:
         if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("a child dies with the thread that starts it: start it from the main")
+            raise RuntimeError("a child dies with its thread: start it from the main one")
         passing(Point.SUPERVISOR_START)
         self._generation += 1
         name = f"{self.role}-{self.number}-{self._around.run}-{self._generation}"

@@ -60,7 +60,7 @@ def test_no_keeper_starts_a_child_from_another_thread(tmp_path: Path) -> None:
     )
 
     async def start() -> None:
-        with pytest.raises(RuntimeError, match="start it from the main") as told:
+        with pytest.raises(RuntimeError, match="from the main one") as told:
             Keeper("worker", 1, around, on_serving=print, on_death=print)
         refused.append(str(told.value))
 
