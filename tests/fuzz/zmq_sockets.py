@@ -17,7 +17,7 @@ from typing import Any, Self
 import zmq
 
 from farm import wire
-from farm.wire import Kind
+from farm.wire import MESSAGE_BYTES_MAX, Kind
 from tests.fuzz import messages, mutate
 from tests.fuzz.place import Place
 from tests.fuzz.tally import Tally
@@ -164,6 +164,8 @@ def _pushes(
 
 GREETING = bytes.fromhex("ff00000000000000017f") + b"\x03\x00NULL" + bytes(48)
 READY = b"\x04\x29\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
+LONG_FRAME = b"\x02" + (MESSAGE_BYTES_MAX + 1).to_bytes(8, "big") + b"x" * 100
+ENDLESS_FRAME = b"\x02" + (2**63 - 1).to_bytes(8, "big") + b"x"
 HTTP = b"GET / HTTP/1.1\r\nHost: hark\r\n\r\n"
 WIRES = (
     HTTP,
@@ -172,8 +174,8 @@ WIRES = (
     GREETING[:40],
     GREETING + READY,
     GREETING + READY + b"\x00\x05hello",
-    GREETING + READY + b"\x02" + (2**63 - 1).to_bytes(8, "big") + b"x",  # a frame of 2^63 bytes
-    GREETING + READY + b"\x02" + (65 * 2**20).to_bytes(8, "big") + b"x" * 100,  # beyond our limit
+    GREETING + READY + ENDLESS_FRAME,
+    GREETING + READY + LONG_FRAME,
     GREETING + READY + b"\x04\x05\x04PING",
     GREETING + b"\x06" + (2**40).to_bytes(8, "big"),
     GREETING.replace(b"NULL", b"PLAI"),

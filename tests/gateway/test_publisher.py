@@ -95,6 +95,7 @@ def test_refusals_name_field_value_and_rule(
     publisher: Any, operations: Any, new_id: NewId,
     fields: dict[str, Any], code: grpc.StatusCode, message: str,
 ) -> None:  # fmt: skip
+    """Fault rows 5 and 8, of fields."""
     post = Post(**{"post_id": new_id(), "author_id": "user1", "content": "Hello"} | fields)
     with pytest.raises(grpc.RpcError) as refusal:
         publisher.PublishPost(post)
