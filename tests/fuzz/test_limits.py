@@ -30,13 +30,16 @@ ANY = st.one_of(
 
 def _taken(check: Callable[[str, str], str], text: str) -> bool:
     try:
-        assert check("field", text) == text
-    except InvalidArgument as refusal:
-        assert refusal.message.startswith("field")
-        assert refusal.message.isprintable()
-        assert len(refusal.message) < 300
-        return False
-    return True
+        taken = check("field", text)
+    except InvalidArgument as error:
+        refusal = error.message
+    else:
+        assert taken == text
+        return True
+    assert refusal.startswith("field")
+    assert refusal.isprintable()
+    assert len(refusal) < 300
+    return False
 
 
 def _size(text: str) -> int:
