@@ -11,8 +11,8 @@ from tests.load.conftest import StartLoaded
 
 pytestmark = pytest.mark.process
 
-PER_SECOND = 2_000
-SECONDS = 3.0
+PER_SECOND = 3_000
+SECONDS = 2.0
 GROWTH_MIB_MAX = 16
 WITHIN_S = 60.0
 

@@ -11,7 +11,7 @@ from tests.load import growth, open_reader
 
 MIB = 2**20
 PEOPLE = 50_000
-FOLLOWS = 10_000
+FOLLOWS = 6_000
 
 
 def test_retries_of_many_keep_few_rows() -> None:
