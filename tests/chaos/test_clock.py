@@ -38,8 +38,8 @@ async def test_clocks_that_jump_freeze_nothing_and_lose_nothing(
     """Fault row 77. After each jump what is published is delivered as before; where only the wall
     clock jumps no retry comes early, so that there is no burst of them."""
     if FarmClock.library() is None:
-        assert not os.environ.get("CI"), "libfaketime must be installed where all tests run"
-        pytest.skip("the clocks of a farm cannot be set without libfaketime")
+        say = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        say("the clocks of a farm cannot be set without libfaketime")
     clock = FarmClock(tmp_path, monotonic=monotonic)
 
     async def happens(scene: Scene) -> None:
