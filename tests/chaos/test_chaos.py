@@ -29,7 +29,6 @@ from tests.web.relay import Relay
 pytestmark = pytest.mark.process
 
 CHAOS_S = 40.0
-OFFERED_AGAIN_S = 2.0
 FAILED_ONCE = (31,)
 FAILED_ONCE_S = 25.0
 LEASE_OVER_S = 11.5  # a lease holds for ten
@@ -118,7 +117,12 @@ async def kill_who_holds_leases(scene: Scene) -> None:
     await wait_until_async(lambda: not leases_of(scene, session), 20)
     took_s = time.monotonic() - died_s
     print(f"offered again after {took_s:.3f} s")
-    assert took_s < OFFERED_AGAIN_S
+    assert took_s < offered_again_within_s()
+
+
+def offered_again_within_s() -> float:
+    """Two seconds where the machine has a core to spare."""
+    return 2.0 if os.getloadavg()[0] < len(os.sched_getaffinity(0)) else 8.0
 
 
 def who_holds_leases(scene: Scene) -> tuple[str, str] | None:
