@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-SIMULATION = "tests/simulation/test_simulation.py"
-MINUTES = f"{SIMULATION}::test_no_promise_is_broken_in_300_simulated_minutes"
+MINUTES = "tests/simulation/test_simulation.py::test_no_promise_is_broken_in_300_simulated_minutes"
 POWER_CUTS = "tests/power/test_power_cuts.py::test_a_power_cut_loses_nothing_that_was_acknowledged"
 
 
@@ -61,7 +60,10 @@ BREAKAGES = (
                 "        self.commit_s",
             ),
         ),
-        (POWER_CUTS, MINUTES),
+        (
+            "tests/faults/test_store_process.py::test_answers_that_a_kill_cut_off_are_given_again",
+            MINUTES,
+        ),
     ),
     Breakage(
         "outcomes without the number of their lease",
