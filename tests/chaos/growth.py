@@ -18,7 +18,7 @@ from tests.chaos.world import World, elapse
 from tests.checker.findings import Finding
 
 LOOK_EVERY_S = 10.0
-WARM_S = 300.0  # before it a process may still grow
+WARM_S = 300.0  # before it a process may still grow, and in the first quarter of its life
 SAMPLES_MIN = 12
 JUDGED_H = 1.0  # a shorter life says little about megabytes an hour
 GROWTH_MB_PER_H_MAX = 1.0
@@ -72,7 +72,9 @@ class Growth:
         if self._wal_bytes_max > WAL_BYTES_MAX:
             found.append(Finding("nothing grows", f"the log had {self._wal_bytes_max} bytes"))
         for (name, pid), samples in sorted(self._lives.items()):
-            warm = [one for one in samples if one.at_s - samples[0].at_s >= WARM_S]
+            lived_s = samples[-1].at_s - samples[0].at_s
+            warm_s = samples[0].at_s + max(WARM_S, lived_s / 4)
+            warm = [sample for sample in samples if sample.at_s >= warm_s]
             if len(warm) >= SAMPLES_MIN:
                 what, grew = told(warm)
                 print(f"{name} ({pid}): {what}")
