@@ -64,7 +64,6 @@ LOG_STEP_BYTES = 64 * 1024  # SQLite moves less than 128 KiB at a time
 # drawn, so that two that were restored from one copy do not meet either.
 RESTORED_CHANGES = 2**40
 RESTORED_DRAW_BITS = 16
-_WHOSE = "select incarnation from meta"
 RESTART_BUSY_MS = 50
 CHECKPOINT_EVERY_S = 0.5
 
@@ -500,17 +499,30 @@ def _check_whose_log(connection: apsw.Connection, path: Path, vfs: str | None) -
     """Raises `StartError` where the log is that of another store, which SQLite would read as if it
     were this one's: what was here would be the other store from then on."""
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    with contextlib.suppress(apsw.Error):  # without its log a sound database need not make sense
-        bare = apsw.Connection(f"{path.absolute().as_uri()}?immutable=1", flags=flags, vfs=vfs)
-        try:
-            before, now = (db.execute(_WHOSE).get for db in (bare, connection))
-        finally:
-            bare.close()
-        if before not in (now, RESTORED, None):
-            raise StartError(
-                f"{path.with_name(path.name + LOG)}: is of another store than {path.name}; nothing "
-                "was changed. Move it away, or put its own database back"
-            )
+    bare = apsw.Connection(f"{path.absolute().as_uri()}?immutable=1", flags=flags, vfs=vfs)
+    try:
+        before = _vouched_incarnation(bare)
+    finally:
+        bare.close()
+    now = _vouched_incarnation(connection)
+    if None not in (before, now) and before not in (RESTORED, now):
+        raise StartError(
+            f"{path.with_name(path.name + LOG)}: is of another store than {path.name}; nothing "
+            "was changed. Move it away, or put its own database back"
+        )
+
+
+def _vouched_incarnation(db: apsw.Connection) -> int | None:
+    """Whose database it is; None where its row is not one that was written whole.
+
+    Without its log a sound database need not make sense: where the power went in the middle of a
+    checkpoint, any page of it may be half of one.
+    """
+    try:
+        row = db.execute("select incarnation, secret, change, now_us, totals from meta").fetchone()
+        return None if row is None else sqlite_sums.meta_of(row).incarnation
+    except (apsw.Error, Corrupt, TypeError, ValueError):
+        return None
 
 
 def _write_log_anew(path: Path, vfs: str | None) -> None:

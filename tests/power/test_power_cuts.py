@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 import random
+from functools import partial
 from pathlib import Path
 
+import apsw
 import pytest
 
 from farm import datadir
+from farm.store.sqlite import PAGE_BYTES
+from farm.store.sqlite_snapshot import DATABASE
 from tests.power import cuts
 from tests.power.disk import Disk, Write
+from tests.power.files import put
+from tests.store.harness import Store, open_sqlite
 
 CUTS = 300
+META_ROOT = "select rootpage from sqlite_schema where name = 'meta'"
 
 
 def test_a_power_cut_loses_nothing_that_was_acknowledged(shm: Path) -> None:
@@ -30,6 +37,31 @@ def test_without_an_fsync_at_each_commit_the_same_cuts_lose_some(shm: Path) -> N
     tally = cuts.run(shm, CUTS // 3, seed=16, synchronous=cuts.NORMAL)
     assert tally.wrong == [], "lost is one thing, damaged another"
     assert tally.lost > 0
+
+
+def test_what_the_log_has_whole_may_be_anything_in_the_database(shm: Path) -> None:
+    """As where the power went in the middle of a checkpoint: a page is half old and half new, and
+    what stands there makes no sense, or another one."""
+    (shm / "store").mkdir()
+    store = Store(partial(open_sqlite, shm / "store"))
+    store.followers("star", 3)
+    database, log = (shm / "store" / name for name in (DATABASE, DATABASE + "-wal"))
+    db: apsw.Connection = store.storage.db  # type: ignore[attr-defined]
+    db.execute("pragma wal_checkpoint(truncate)").fetchall()
+    store.publish("p", "star")  # which writes the page of the row in question to the log
+    page = PAGE_BYTES * (db.execute(META_ROOT).get - 1)
+    sound, in_log, chance = database.read_bytes(), log.read_bytes(), random.Random(16)
+    store.close()
+    for number in range(CUTS):
+        half = bytearray(sound)
+        for _ in range(chance.randint(1, 20)):
+            at = chance.choice([chance.randrange(16), PAGE_BYTES - 1 - chance.randrange(150)])
+            half[page + at] ^= 1 << chance.randrange(8)
+        directory = shm / str(number)
+        put(directory, {DATABASE: bytes(half), DATABASE + "-wal": in_log})
+        storage = open_sqlite(directory)
+        assert storage.seqs_of(["p"])
+        storage.close()
 
 
 def test_the_names_of_new_directories_are_durable_before_anything_is_in_them(
