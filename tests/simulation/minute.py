@@ -29,7 +29,7 @@ from tests.simulation.receiver import Receiver
 from tests.simulation.sometimes import SOMETIMES
 
 MINUTE_S = 60.0
-PATIENCE_S = 240.0  # by then all must be at its end
+PATIENCE_S = 150.0  # by then all must be at its end
 CALM_FROM_S = 35.0  # from here on nothing new goes wrong, so that all can be brought to its end
 
 

@@ -17,7 +17,7 @@ from farm.lifecycle import State
 from tests.checker.history import Recorder
 from tests.simulation.loop import Process
 
-BURST_MAX = 8  # people who are told together
+BURST_MAX = 3  # people who are told together
 
 
 class Receiver:

@@ -59,6 +59,12 @@ BREAKAGES = (
                 "        self._storage.commit()\n        self.commit_s",
                 "        self.commit_s",
             ),
+            Change(
+                "farm/store/writer.py",
+                "        self._dismiss()\n        copying",
+                "        self._dismiss()\n        if storage.db.in_transaction:\n"
+                "            storage.db.execute(\"commit\")\n        copying",
+            ),
         ),
         (
             "tests/faults/test_store_process.py::test_answers_that_a_kill_cut_off_are_given_again",
