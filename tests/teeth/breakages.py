@@ -63,7 +63,7 @@ BREAKAGES = (
                 "farm/store/writer.py",
                 "        self._dismiss()\n        copying",
                 "        self._dismiss()\n        if storage.db.in_transaction:\n"
-                "            storage.db.execute(\"commit\")\n        copying",
+                '            storage.db.execute("commit")\n        copying',
             ),
         ),
         (
