@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -39,6 +40,8 @@ class Network:
         self.carried = self.lost = self.doubled = 0
         self._loop = loop
         self._chance = chance
+        # What is on its way is nobody's: it arrives though its sender may have died meanwhile.
+        self._context = copy_context()
         self._bound: dict[str, Inbox] = {}
         self._unconnected: defaultdict[str, deque[tuple[Any, ...]]] = defaultdict(
             lambda: deque(maxlen=UNCONNECTED_MAX)
@@ -59,7 +62,7 @@ class Network:
             late_s = self._chance.expovariate(1 / weather.late_s)
             if draw() < weather.very_late:
                 late_s *= 1_000
-            self._loop.call_later(late_s, arrive, *message)
+            self._loop.call_later(late_s, arrive, *message, context=self._context)
 
     def send(self, sender: Process, address: str, *message: Any) -> None:
         if sender.alive:
