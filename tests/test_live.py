@@ -18,7 +18,7 @@ from farm.audience import BitMap, seal
 from farm.client import NewPost, StoreClient
 from farm.clock import SystemClock
 from farm.config import Child, Settings
-from farm.errors import Internal, InvalidArgument, Unavailable
+from farm.errors import Corrupt, Internal, InvalidArgument, Unavailable
 from farm.live import BEHIND_S_MAX, QUEUED_MAX, SAY_EVERY_S, Live
 from farm.observe import ProcessMetrics
 from farm.sockets import Sockets
@@ -367,7 +367,7 @@ async def test_a_damaged_row_costs_an_answer_and_not_the_reader(
     await here.publish("bob")
     with contextlib.closing(apsw.Connection(str(store.log_path.with_name("hark.db")))) as database:
         database.execute("update author set newest = x'0102' where last_seq > 0")
-    with pytest.raises(Internal):
+    with pytest.raises(Corrupt):
         await here.client.events("ann", 1, 0, 10)
     assert await here.client.unread("eve") == 0
 

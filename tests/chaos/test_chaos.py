@@ -133,6 +133,18 @@ def who_holds_leases(scene: Scene) -> tuple[str, str] | None:
     return None
 
 
+async def stopped_with_leases(scene: Scene) -> str:
+    """A worker that holds work and stands still from now on."""
+    while True:
+        name, session = await wait_until_async(partial(who_holds_leases, scene), 20)
+        pid = scene.world.processes()[name]
+        os.kill(pid, signal.SIGSTOP)
+        await elapse(0.5)  # what it had said before may have ended its leases meanwhile
+        if leases_of(scene, session):
+            return name
+        os.kill(pid, signal.SIGCONT)
+
+
 def leases_of(scene: Scene, session: str) -> int:
     return sum(lease.session == session for lease in leases(scene))
 
@@ -190,7 +202,7 @@ async def test_processes_that_stood_still_do_no_harm(tmp_path: Path, chance: ran
     async def happens(scene: Scene) -> None:
         processes, stop_for = scene.world.processes(), scene.nemesis.stop_for
         os.kill(processes["supervisor"], signal.SIGSTOP)
-        worker, _ = await wait_until_async(partial(who_holds_leases, scene), 20)
+        worker = await stopped_with_leases(scene)
         await asyncio.gather(
             stop_for(worker, processes[worker], LEASE_OVER_S),
             stop_for("store", processes["store"], STORE_STOPPED_S),

@@ -94,7 +94,7 @@ class WebProcess:
         self.child = Child(
             role="web",
             number=number,
-            name=f"web-{number}-1-test",
+            name=f"web-{number}-{os.urandom(4).hex()}",
             sockets=str(sockets),
             settings=Settings(http_port=self._port.number, log_format="text", **settings),
         )
