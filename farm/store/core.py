@@ -401,7 +401,9 @@ class Core:
 
     def _lease(self, requests: Sequence[LeaseRequest], now_us: int, now_s: float) -> _Given:
         """Hands out work to those who ask and those who waited; what each gets."""
-        self._dispatch.expire(now_s)
+        for session in self._dispatch.expire(now_s):
+            # Where this process stood still, it may seem to wait; what it got now would never end.
+            self._parked.pop(session, None)
         self._dispatch.promote(now_us)
         self._retention.step(now_us, now_s)
         given: _Given = {}

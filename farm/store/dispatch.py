@@ -198,11 +198,13 @@ class Dispatch:
         self._session_ends_s[session] = now_s + self._terms.lease.lease_ms / 1000
         return [lease for lease in named if self.leases.get(lease) not in own]
 
-    def expire(self, now_s: float) -> None:
-        """Takes back the leases of sessions that have not asked on in time."""
-        for session in [s for s, end_s in self._session_ends_s.items() if end_s < now_s]:
+    def expire(self, now_s: float) -> list[str]:
+        """Takes back the leases of sessions that have not asked on in time. Returns those."""
+        expired = [s for s, end_s in self._session_ends_s.items() if end_s < now_s]
+        for session in expired:
             self._totals.add(len(self.by_session.get(session, ())), totals.EXPIRED)
             self._end_session(session)
+        return expired
 
     def next_end_s(self) -> float | None:
         return min(self._session_ends_s.values(), default=None)

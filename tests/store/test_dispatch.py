@@ -120,6 +120,17 @@ def test_a_lease_ends_when_its_session_asks_no_more(store: Store) -> None:
     assert store.ask("w1", 0, [grant.lease]).lost == [grant.lease]
 
 
+def test_who_seems_to_wait_after_its_time_is_given_nothing(store: Store) -> None:
+    """The store stood still for longer than a lease, and whoever had asked it before is gone."""
+    store.followers("star", 5)
+    assert store.group(leases=[store.request("w1", 10)]).leases == {}
+    store.clock.pass_s(LEASE_S + 1)
+    publish = (Op.PUBLISH, "p", "star", "hello", 0, True)
+    assert store.group([publish], leases=[store.request("w2", 1)]).leases.keys() == {"w2"}
+    store.pass_s(LEASE_S + 1)
+    assert len(store.granted(store.ask("w3", 10))) == 5
+
+
 def test_what_a_session_does_not_name_never_reached_it(store: Store) -> None:
     """The answer was lost: asking again gives the same people, and there is one lease, not two.
     Fault row 117."""
