@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-JOBS := 2
+JOBS := 3
 N := 300
 SECONDS := 60
 SEEDS := 300

@@ -20,6 +20,7 @@ from tests.chaos.world import elapse
 from tests.checker.history import Recorder
 
 LOOK_EVERY_S = 0.1
+HOUR_S = 3_600
 DEATH = re.compile(r"(\w+) (\d+) \(process (\d+)\) (?:was ended by|ended with) .*")
 ONE_OF_ITS_KIND = {"store"}
 
@@ -27,11 +28,9 @@ ONE_OF_ITS_KIND = {"store"}
 class Receivers:
     """Reads on from where it was."""
 
-    def __init__(self, log: Path, history: Recorder, *, clock_is_true: bool = True) -> None:
-        """`clock_is_true`: the times in the log are the machine's."""
+    def __init__(self, log: Path, history: Recorder) -> None:
         self._log = log
         self._history = history
-        self._clock_is_true = clock_is_true
         self._ahead_s = time.time_ns() / 1e9 - time.monotonic()
         self._at = 0
         self.killed: set[int] = set()  # processes that somebody here has killed or stopped
@@ -88,7 +87,8 @@ class Receivers:
             name = role if role in ONE_OF_ITS_KIND else f"{role} {number}"
             self._history.fault("death", [name], pid=int(pid))
 
-    def _when_s(self, line: dict[str, Any]) -> float | None:
-        if not self._clock_is_true:
-            return None
-        return datetime.fromisoformat(line["time"]).timestamp() - self._ahead_s
+    def _when_s(self, line: dict[str, Any]) -> float:
+        """By the machine's clock. Where that of the log is set, it is by whole hours, of which
+        there is no doubt, because lines are read soon."""
+        at_s = datetime.fromisoformat(line["time"]).timestamp() - self._ahead_s
+        return at_s - HOUR_S * round((at_s - time.monotonic()) / HOUR_S)

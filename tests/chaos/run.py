@@ -97,7 +97,7 @@ async def observe(
     in the directory, but for a disk of its own."""
     history = Recorder(time.monotonic, directory / "history.jsonl")
     world = World(directory, flags=flags, failpoints=failpoints, disk=disk, clock=clock)
-    receivers = Receivers(world.hark.log_path, history, clock_is_true=clock is None)
+    receivers = Receivers(world.hark.log_path, history)
     async with world.running(), receivers.reading():
         crowd = Crowd(Place(world, history, chance.getrandbits(32)))
         nemesis = Nemesis(world, history, receivers, chance)

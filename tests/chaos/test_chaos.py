@@ -136,7 +136,8 @@ def who_holds_leases(scene: Scene) -> tuple[str, str] | None:
 async def stopped_with_leases(scene: Scene) -> str:
     """A worker that holds work and stands still from now on."""
     while True:
-        name, session = await wait_until_async(partial(who_holds_leases, scene), 20)
+        found: tuple[str, str] = await wait_until_async(partial(who_holds_leases, scene), 20)
+        name, session = found
         pid = scene.world.processes()[name]
         os.kill(pid, signal.SIGSTOP)
         await elapse(0.5)  # what it had said before may have ended its leases meanwhile
