@@ -122,8 +122,8 @@ BREAKAGES = (
         (
             Change(
                 "farm/store/dispatch.py",
-                "        expired = [s for s, end_s in self._session_ends_s.items() if end_s < now_s]",
-                "        expired: list[str] = []",
+                "expired = [s for s, end_s in self._session_ends_s.items() if end_s < now_s]",
+                "expired: list[str] = []",
             ),
         ),
         ("tests/store/test_dispatch.py::test_a_lease_ends_when_its_session_asks_no_more", MINUTES),
