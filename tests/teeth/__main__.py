@@ -24,7 +24,8 @@ LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", "node_modules", "__pycache__", ".*_cache", ".hypothesis", "build", "*.egg-info"
 )
 RED, GREEN = 1, 0  # as pytest ends; all else is an error of its own
-SUMMARY = re.compile(r"^(FAILED|ERROR|E  ).*", re.MULTILINE)
+FINDING = re.compile(r"^(?!seed)[a-z][a-z ]+: .*", re.MULTILINE)
+ASSERTION = re.compile(r"^E   (.+)", re.MULTILINE)
 
 
 def main() -> int:
@@ -62,7 +63,8 @@ def _broken(breakage: Breakage) -> list[str]:
             status, seconds, output = copy.run([test])
             name = test.rpartition("::")[2]
             print(f"{breakage.name}: {name} is {_color(status)} in {seconds:.0f} s", flush=True)
-            print(*(f"    {line}" for line in _why(output)), sep="\n", flush=True)
+            for line in _why(output) if status == RED else ():
+                print(f"    {line}", flush=True)
             if status != RED:
                 wrong.append(f"{breakage.name} was not noticed by {test}:\n{output}")
     return wrong
@@ -73,9 +75,9 @@ def _color(status: int) -> str:
 
 
 def _why(output: str) -> list[str]:
-    """The first lines that say what was found."""
-    found = re.findall(r"^(?:E   |    )?(?=.*: )(?:[a-z ]+: .*|E  .*)$", output, re.MULTILINE)
-    return [line.removeprefix("E").strip()[:160] for line in found[:3]]
+    """What was found: the checker's first words, or else those of the assertion."""
+    found = FINDING.findall(output) or ASSERTION.findall(output)
+    return [line.strip()[:160] for line in found[:2]]
 
 
 class _Copy:
