@@ -13,12 +13,12 @@ import apsw
 import pytest
 
 from farm import wire
-from farm.store.sqlite_schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from farm.store.sqlite_schema import SCHEMA_VERSION
 from farm.store.sqlite_snapshot import DATABASE
 from farm.wire import Kind, Op
 from tests.farm_process import ROOT
 from tests.faults.conftest import StartStore
-from tests.store.harness import open_sqlite
+from tests.store.harness import make_first_version, open_sqlite
 from tests.store.store_process import StoreProcess
 
 pytestmark = pytest.mark.process
@@ -145,18 +145,6 @@ def test_a_kill_at_any_statement_leaves_the_old_tables_or_the_new_ones(
         assert state_of(place) == before, place
         open_sqlite(place).close()
         assert state_of(place) == after, place
-
-
-def make_first_version(path: Path) -> None:
-    database = apsw.Connection(str(path))
-    database.pragma("application_id", APPLICATION_ID)
-    database.pragma("journal_mode", "wal")
-    for _ in database.execute((ROOT / "farm/store" / SCHEMA[0]).read_text()):
-        pass
-    database.execute("insert into meta values(1, 77, x'00', 5, 0, x'80')")
-    database.execute("insert into user values(1, 'ann')")
-    database.pragma("user_version", 1)
-    database.close()
 
 
 def state_of(place: Path) -> tuple[int, dict[str, str], int]:

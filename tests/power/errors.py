@@ -201,11 +201,10 @@ class Trial:
 
 
 def _open(machine: Machine) -> Store:
-    opener = partial(
-        SqliteStorage.create_or_open,
-        machine.directory,
-        chance=random.Random(7),
-        now_us=START_US,
-        vfs=machine.vfs,
+    return Store(partial(open_storage, machine), channels=CHANNELS)
+
+
+def open_storage(machine: Machine) -> SqliteStorage:
+    return SqliteStorage.create_or_open(
+        machine.directory, chance=random.Random(7), now_us=START_US, vfs=machine.vfs
     )
-    return Store(opener, channels=CHANNELS)

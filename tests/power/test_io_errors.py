@@ -7,13 +7,20 @@ again with the same id.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
+import random
 from pathlib import Path
 
 import pytest
 
+from farm.store.sqlite_schema import SCHEMA_VERSION
+from farm.store.sqlite_snapshot import DATABASE
 from tests.power import errors
-from tests.power.errors import FAULTS
+from tests.power.errors import ENDS, FAULTS, Fault
+from tests.power.files import Machine
+from tests.store.harness import make_first_version
 
 # These deeds are many, so that `make test` lets each fifth fail.
 MANY = {"read", "write"}
@@ -37,6 +44,29 @@ def test_whatever_fails_nothing_is_lost_and_nothing_false_is_said(
     )
     assert wrong == []
     assert tried > 0
+
+
+@pytest.mark.parametrize("name", [name for name in FAULTS if FAULTS[name][0] in {"write", "sync"}])
+def test_a_disk_that_fails_while_tables_are_brought_up_to_date(shm: Path, name: str) -> None:
+    """Once, at each deed in turn; then the power goes. The tables are the old ones or the new, and
+    the next start ends what was begun. Fault row 108."""
+    (shm / "old").mkdir()
+    make_first_version(shm / "old" / DATABASE)
+    image = {DATABASE: (shm / "old" / DATABASE).read_bytes()}
+    for nth in itertools.count(1):
+        fault = Fault(name, nth, lasting=False)
+        machine = Machine(shm / f"machine {nth}", image, chance=random.Random(nth))
+        machine.before = fault
+        with fault.switched(on=True), contextlib.suppress(*ENDS):
+            errors.open_storage(machine).close()
+        machine.cut_power()
+        storage = errors.open_storage(machine)
+        assert storage.db.pragma("user_version") == SCHEMA_VERSION
+        assert storage.numbers_of(["ann"]) == {"ann": 1}
+        storage.close()
+        if not fault.met:
+            break
+    assert nth > 1
 
 
 @pytest.mark.slow

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import apsw
 
 from farm import wire
 from farm.audience import BitMap, seal, unseal
@@ -25,6 +28,7 @@ from farm.store.core import DAY_US, Answers, Core, Group, Rules
 from farm.store.dispatch import Terms
 from farm.store.inbox import Reading, SegmentCache
 from farm.store.sqlite import SqliteStorage
+from farm.store.sqlite_schema import APPLICATION_ID, SCHEMA
 from farm.store.storage import Storage
 from farm.wire import Grant, LeaseAnswer, LeaseOutcome, LeaseRequest, Op, Outcome, OutcomesMessage
 
@@ -50,6 +54,19 @@ class ManualClock:
 
 def open_sqlite(directory: Path) -> Storage:
     return SqliteStorage.create_or_open(directory, chance=random.Random(7), now_us=START_US)
+
+
+def make_first_version(path: Path) -> None:
+    """A database as the first Hark made it, with somebody in it."""
+    database = apsw.Connection(str(path))
+    database.pragma("application_id", APPLICATION_ID)
+    database.pragma("journal_mode", "wal")
+    for _ in database.execute(resources.files("farm.store").joinpath(SCHEMA[0]).read_text("utf-8")):
+        pass
+    database.execute("insert into meta values(1, 77, x'00', 5, 0, x'80')")
+    database.execute("insert into user values(1, 'ann')")
+    database.pragma("user_version", 1)
+    database.close()
 
 
 class Standing(NamedTuple):
