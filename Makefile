@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-JOBS := 3
+JOBS := 2
 N := 300
 SECONDS := 60
 SEEDS := 300

@@ -41,6 +41,8 @@ ASK_TIMEOUT_S = 1.0  # then the same request is asked again
 GATHER_S = 0.002  # from one request to the next, while several callers come at a time
 GIVE_UP_S = 10.0  # then whoever is in it is told "unknown"
 RETRY_AFTER_MS = 1_000
+STEP_ASIDE_S = 0.25  # for so long many posts are refused at once, after most of so many were
+MANY_POSTS = 100
 BATCH_OPERATIONS_MAX = 4_096
 READ_OPERATIONS_MAX = 64  # in one request: a reader answers all of them together
 BATCH_BYTES_MAX = 8 * 1024 * 1024
@@ -199,6 +201,7 @@ class StoreClient:
     ) -> None:
         self._clock = clock
         self._metrics = metrics
+        self._full_until_s = float("-inf")
         self._writes = Lane(
             sockets.asker(addresses.store),
             Kind.WRITE,
@@ -235,9 +238,13 @@ class StoreClient:
     # Posts
 
     def check_room(self) -> None:
-        """Raises `ResourceExhausted` where a write would wait too long, before anything is done for
-        it."""
+        """Raises `ResourceExhausted` where many posts would wait too long, or where the store has
+        just refused most of as many, before anything is done for them."""
         self._writes.check_room()
+        if self._clock.monotonic_s() < self._full_until_s:
+            raise ResourceExhausted(
+                "most posts are refused now; ask again later", retry_after_ms=RETRY_AFTER_MS
+            )
 
     async def publish(
         self,
@@ -291,6 +298,9 @@ class StoreClient:
         answers = await self._writes.call_many(operations, size) if operations else ()
         if answers and all(answer[0] == Unavailable.code for answer in answers):
             raise from_code(*answers[0])
+        refused = sum(answer[0] == ResourceExhausted.code for answer in answers)
+        if 2 * refused > max(len(answers), MANY_POSTS):
+            self._full_until_s = self._clock.monotonic_s() + STEP_ASIDE_S
         waiting = iter(answers)
         outcomes = [
             one if isinstance(one, HarkError) else _outcome(next(waiting)) for one in checked

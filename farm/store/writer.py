@@ -32,6 +32,7 @@ from farm.store.storage import CommitUnknown
 from farm.wire import Frame, Kind, WireError, is_name
 
 GROUP_MESSAGES_MAX = 512
+GROUP_OUTCOMES_MAX = 128  # leases; behind more of them, who publishes would wait too long
 GROUP_BYTES_MAX = 16 * 1024 * 1024
 LOOK_UP_S = 0.1  # a signal to end is heard within this
 CLIENTS_REMEMBERED_MAX = 1_000
@@ -205,22 +206,28 @@ class Writer:
             bytes_left -= len(payload)
             if bytes_left < 0:
                 break
+        leases_left = GROUP_OUTCOMES_MAX
         for _ in range(GROUP_MESSAGES_MAX):
             outcome = self._outcomes.receive()
             if outcome is None:
                 break
-            self._understand_outcomes(outcome, group)
+            leases_left -= self._understand_outcomes(outcome, group)
+            if leases_left <= 0:
+                break
         return group, writes
 
-    def _understand_outcomes(self, payload: bytes, group: Group) -> None:
+    def _understand_outcomes(self, payload: bytes, group: Group) -> int:
+        """Of how many leases they are."""
         try:
             match wire.unpack(payload):
                 case Kind.OUTCOMES, body:
                     group.outcomes.append(wire.unpack_outcomes(body))
+                    return len(group.outcomes[-1].leases)
                 case kind, _:
                     log(logging.WARNING, "no outcomes", kind=kind.name)
         except WireError as error:
             log(logging.WARNING, "a message was not understood", why=error)
+        return 0
 
     def _understand(self, envelope: Envelope, payload: bytes, group: Group, writes: Writes) -> None:
         try:

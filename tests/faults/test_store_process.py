@@ -13,6 +13,11 @@ import apsw
 import pytest
 
 from farm import wire
+from farm.client import NewPost, StoreClient
+from farm.clock import SystemClock
+from farm.errors import ResourceExhausted
+from farm.observe import ProcessMetrics
+from farm.sockets import Sockets
 from farm.store.sqlite_schema import SCHEMA_VERSION
 from farm.store.sqlite_snapshot import DATABASE
 from farm.wire import Kind, Op
@@ -73,6 +78,28 @@ def test_a_write_that_comes_late_is_not_done_again(start_store: StartStore) -> N
     store._asker.send_multipart([b"", follow])
     assert wire.value_of(store.write((Op.FOLLOW, "ann", "star"))[0]) is True
     assert replies(store) == 0
+
+
+async def test_after_most_of_many_posts_were_refused_as_many_more_are_not_even_sent(
+    start_store: StartStore,
+) -> None:
+    """While each single one is asked for. Fault row 10."""
+    store, sockets = start_store(backlog_max=10), Sockets()
+    store.write((Op.IMPORT, [f"follower {number}" for number in range(10)], ["star"] * 10))
+    client = StoreClient(
+        sockets, store.addresses, name="caller", readers=0, clock=SystemClock(),
+        metrics=ProcessMetrics(),
+    )  # fmt: skip
+    client.check_room()
+    posts = [NewPost(f"p{number}", "star", "hello", None) for number in range(200)]
+    outcomes = await client.publish_many(posts)
+    assert [type(one) for one in outcomes[1:]] == [ResourceExhausted] * 199
+    with pytest.raises(ResourceExhausted, match="most posts are refused now"):
+        client.check_room()
+    with pytest.raises(ResourceExhausted, match="10 notifications wait"):
+        await client.publish("q", "star", "hello", None)
+    client.close()
+    sockets.close()
 
 
 @pytest.mark.parametrize("stopped", [False, True])

@@ -178,6 +178,8 @@ class Farm:
             sockets.came.clear()
             await asyncio.sleep(self._chance.expovariate(1 / self._commit_s))  # more comes
             writer.step(storage)
+            if sockets.waiting:
+                sockets.came.set()
 
     async def _reader(self, process: Process) -> None:
         snapshot = SqliteSnapshot.open(self.machine.directory)

@@ -103,6 +103,12 @@ class SimulatedSockets(Sockets):
         self.came = asyncio.Event()
         self._network = network
         self._process = process
+        self._inboxes: list[Inbox] = []
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is left of what came."""
+        return any(inbox.waiting for inbox in self._inboxes)
 
     def server(self, address: str) -> Server:
         return cast(Server, _Server(self._network, self._process, self._bind(address)))
@@ -112,6 +118,7 @@ class SimulatedSockets(Sockets):
 
     def _bind(self, address: str) -> Inbox:
         inbox = Inbox(self._process, self.came)
+        self._inboxes.append(inbox)
         self._network.bind(address, inbox)
         return inbox
 
