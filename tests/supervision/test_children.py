@@ -40,7 +40,8 @@ def hark(curse: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm
         f"if 'farm.worker' in sys.orig_argv and os.path.exists({str(curse)!r}): os._exit(7)\n"
     )
     environment = {"PYTHONPATH": str(curse.parent)}
-    made = FarmProcess(tmp_path_factory.mktemp("farm"), ("--workers", "2"), environment=environment)
+    flags = ("--workers", "2", "--log-level", "debug")
+    made = FarmProcess(tmp_path_factory.mktemp("farm"), flags, environment=environment)
     yield made.start()
     made.kill_tree()
     print(f"--- the end of {made.log_path}:\n{made.log_tail()}")
@@ -74,6 +75,8 @@ async def test_a_stopped_process_is_found_by_its_heartbeat_and_replaced(
 ) -> None:
     """Fault row 101. The store has more time, for a slow disk is no reason to kill it."""
     stopped = {role: hark.pids(role)[0] for role in ONE_OF_EACH}
+    for pid in stopped.values():  # whoever still starts, as far as the supervisor knows, has longer
+        await wait_until_async(partial(serves, hark, pid), kills.BACK_S)
     begun_s = time.monotonic()
     for pid in stopped.values():
         os.kill(pid, signal.SIGSTOP)
@@ -89,6 +92,11 @@ async def test_a_stopped_process_is_found_by_its_heartbeat_and_replaced(
     for role, misses in [*((role, MISSES_MAX) for role in stopped), ("store", STORE_MISSES_MAX)]:
         assert f"killed, for it missed {misses} heartbeats role={role} number=1" in hark.log()
     assert roles(hark) == ONE_OF_EACH
+
+
+def serves(hark: FarmProcess, pid: int) -> bool:
+    """Whether the supervisor knows it."""
+    return re.search(rf" serves .*pid={pid}\b", hark.log()) is not None
 
 
 async def test_who_dies_at_once_is_started_later_and_later_and_the_farm_goes_on(
