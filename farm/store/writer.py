@@ -37,6 +37,7 @@ GROUP_BYTES_MAX = 16 * 1024 * 1024
 LOOK_UP_S = 0.1  # a signal to end is heard within this
 CLIENTS_REMEMBERED_MAX = 1_000
 PLACES_MAX = 256  # to which frames go; each is a socket, and a process may have so many
+PLACE_HOLDS_S = 10.0  # a place that was told of anything keeps its socket for so long
 
 Envelope = list[bytes]
 
@@ -125,7 +126,7 @@ class Writer:
         self._metrics = metrics
         self._sockets = sockets
         self._addresses = addresses
-        self._tellers: dict[str, Teller] = {}
+        self._tellers: dict[str, tuple[Teller, float]] = {}  # by place; when it was told last
         self._requests = sockets.server(addresses.store)
         self._outcomes = sockets.puller(addresses.outcomes)
         self._control = sockets.server(addresses.control("store", 1))
@@ -182,15 +183,28 @@ class Writer:
 
     def _tell(self, frames: list[tuple[str, Frame]]) -> None:
         """A frame that finds no room is missed by its process, which then reads instead."""
+        now_s = self._clock.monotonic_s()
         for place, frame in frames:
-            teller = self._tellers.pop(place, None)
-            if teller is None:
-                teller = self._sockets.teller(self._addresses.live(place))
-            self._tellers[place] = teller  # the one told last stands last
-            if len(self._tellers) > PLACES_MAX:
-                self._tellers.pop(next(iter(self._tellers))).close()
+            teller = self._teller(place, now_s)
             passing(Point.STORE_TELL)
-            teller.tell(wire.pack(Kind.FRAME, *frame))
+            if teller is not None:
+                teller.tell(wire.pack(Kind.FRAME, *frame))
+
+    def _teller(self, place: str, now_s: float) -> Teller | None:
+        """None where as many others as may be were told just now.
+
+        Those do not take turns: a socket is there for a while after it was closed, and who closes
+        and opens without pause soon has more than the thousand that ZeroMQ knows.
+        """
+        teller, _ = self._tellers.pop(place, (None, 0.0))
+        if teller is None and len(self._tellers) >= PLACES_MAX:
+            told_first = next(iter(self._tellers))
+            if now_s - self._tellers[told_first][1] < PLACE_HOLDS_S:
+                return None
+            self._tellers.pop(told_first)[0].close()
+        teller = teller or self._sockets.teller(self._addresses.live(place))
+        self._tellers[place] = (teller, now_s)  # the one told last stands last
+        return teller
 
     def _collect(self) -> tuple[Group, Writes]:
         """All that waits, up to a limit, and who asked for which operations of it."""

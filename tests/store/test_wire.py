@@ -12,7 +12,11 @@ import msgpack
 import pytest
 
 from farm import wire
+from farm.observe import ProcessMetrics
+from farm.sockets import Addresses, Sockets
+from farm.store.writer import PLACE_HOLDS_S, PLACES_MAX, Writer
 from farm.wire import Kind, Op, WireError
+from tests.store.harness import Store
 from tests.store.store_process import StoreProcess
 
 RANDOM_PAYLOADS = 20_000
@@ -236,12 +240,32 @@ def test_the_same_request_gets_the_same_answer_again(store_process: StoreProcess
 
 @pytest.mark.process
 def test_places_without_number_take_no_sockets_without_number(store_process: StoreProcess) -> None:
-    """Each place that is told of anything has a socket; a thousand of them ended the store."""
+    """Each place that is told of anything has a socket; a thousand of them ended the store. So did
+    fewer that were closed and opened in turn, as soon as closing fell behind."""
     store_process.write((Op.FOLLOW, "ann", "star"))
-    for first in range(0, 1_200, 100):
-        places = range(first, first + 100)
+    for first in range(0, 1_200, 300):
+        places = range(first, first + 300)
         store_process.write(*((Op.ONLINE, f"s{n}", f"web-{n}", ["ann"], []) for n in places))
         store_process.write((Op.PUBLISH, f"p{first}", "star", "x", 0, True))
-    descriptors = Path(f"/proc/{store_process._process.pid}/fd")
-    assert len(list(descriptors.iterdir())) < 1_000
+    descriptors = Path(f"/proc/{store_process.pid}/fd")
+    # One for its messages and one for its connection, and what any store has.
+    assert len(list(descriptors.iterdir())) < 2 * PLACES_MAX + 100
     assert store_process.alive
+
+
+def test_a_place_told_of_nothing_for_long_leaves_its_socket(store: Store, tmp_path: Path) -> None:
+    sockets = Sockets()
+    writer = Writer(store.core, sockets, Addresses(tmp_path), store.clock, ProcessMetrics())
+
+    def told(place: str) -> bool:
+        return writer._teller(place, store.clock.monotonic_s()) is not None
+
+    assert all(told(f"web-{number}") for number in range(PLACES_MAX))
+    assert not told("late")
+    store.clock.pass_s(PLACE_HOLDS_S)
+    assert told("web-0")
+    assert all(told(f"late-{number}") for number in range(PLACES_MAX - 1))
+    assert not told("web-1")
+    assert told("web-0")
+    assert len(sockets._open) == PLACES_MAX + 3  # and its own three
+    sockets.close()
