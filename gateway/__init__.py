@@ -22,6 +22,7 @@ subscribed.py    a document that subscribes, understood once for all who send it
 rendering.py     how an event is shown to subscribers, executed once for many
 held.py          connections that stay open: heartbeats, and what waits to be sent
 websocket.py     a WebSocket over a connection that Sanic accepted
+compiled.py      a query becomes Python that writes its answer
 schema.py        what can be asked; schema.graphql is the same as text
 mutations.py     what can be changed
 live.py          what can happen in an inbox, and the subscription to it

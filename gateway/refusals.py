@@ -21,6 +21,7 @@ from sanic.http import Http
 from sanic.response import HTTPResponse
 
 from farm.errors import Corrupt, HarkError, Internal
+from gateway.compiled import to_json
 
 GRAPHQL_PATHS = ("/graphql", "/query")
 JSON = "application/json"
@@ -165,11 +166,17 @@ def graphql_media_type(request: Request) -> str:
 
 
 def encoded(value: Any) -> bytes:
-    """JSON in UTF-8. Half a surrogate pair, which a query may echo, has no UTF-8: then in ASCII."""
+    """JSON in UTF-8."""
+    return in_utf8(to_json(value))
+
+
+def in_utf8(text: str) -> bytes:
+    """The JSON as bytes. Half a surrogate pair, which a query may echo, has no UTF-8: then in
+    ASCII."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return text.encode()
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        return json.dumps(json.loads(text), separators=(",", ":")).encode()
 
 
 def _named(message: str) -> str:

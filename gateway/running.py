@@ -8,6 +8,7 @@ that is told), `Unavailable` (this process ends; ask another for the rest).
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from graphql.execution import ExecutionResult, Executor, create_source_event_str
 from farm.errors import Unavailable
 from gateway.context import Context
 from gateway.graphql_http import GraphQL, Question
-from gateway.refusals import HttpRefusal, Incidents, encoded, graphql_error
+from gateway.refusals import HttpRefusal, Incidents, graphql_error, in_utf8
 from gateway.rendering import Renderings
 from gateway.schema import Schema
 from gateway.subscribed import Subscribed
@@ -76,8 +77,8 @@ class Running:
         except Exception as error:
             raise self._failed([located_error(error)]) from error
         if not answer.run:
-            raise Failed(answer.body["errors"])
-        return Payload(encoded(answer.body).decode())
+            raise Failed(json.loads(answer.text)["errors"])
+        return Payload(in_utf8(answer.text).decode())
 
     async def _events(
         self, subscribed: Subscribed, question: Question, resume_after: str

@@ -14,6 +14,7 @@ import strawberry
 from graphql import (
     DocumentNode,
     GraphQLError,
+    GraphQLField,
     OperationDefinitionNode,
     OperationType,
     get_operation_ast,
@@ -31,7 +32,9 @@ from strawberry.extensions import (
 )
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema import validate_document
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types import ExecutionContext
+from strawberry.types.field import StrawberryField
 
 from farm.limits import (
     DEAD_LETTERS_PAGE_DEFAULT,
@@ -39,6 +42,8 @@ from farm.limits import (
     INBOX_PAGE_DEFAULT,
     INBOX_PAGE_MAX,
 )
+from gateway.compiled import Query as CompiledQuery
+from gateway.compiled import query_of
 from gateway.context import Asked, Context
 from gateway.live import EVENTS, Subscription
 from gateway.mutations import Mutation
@@ -188,14 +193,16 @@ class Schema(strawberry.Schema):
     """A schema that leaves its errors to whoever answers with them; the original logs each with a
     stack trace, a mistyped query too.
 
-    Subscriptions go past it: it would run each event anew for each subscriber. What it does to a
-    question before that is done here as well: the limits, the rules, the caches.
+    Subscriptions go past it: it would run each event anew for each subscriber. So do queries, which
+    are compiled. What it does to a question before that is done here as well: the limits, the
+    rules, the caches.
     """
 
     def __init__(self, *, introspection: bool, **more: Any) -> None:
         super().__init__(**more)
         self._introspection = introspection
         self.subscription_of = lru_cache(DOCUMENTS_CACHED_MAX)(self._subscription_of)
+        self.query_of = lru_cache(DOCUMENTS_CACHED_MAX)(self._query_of)
 
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
@@ -204,6 +211,23 @@ class Schema(strawberry.Schema):
             for error in errors:
                 # Strawberry takes them from fields, not from arguments, types and directives.
                 error.message = error.message.partition(" Did you mean ")[0]
+
+    def _query_of(self, query: str, operation_name: str | None) -> CompiledQuery | None:
+        """None where this is no query, or something is wrong with it: then `execute` says what."""
+        try:
+            document = parse(query, max_tokens=TOKENS_MAX)
+        except GraphQLError:
+            return None
+        operation = get_operation_ast(document, operation_name)
+        if operation is None or self._wrong(document):
+            return None
+        return query_of(
+            self._schema,
+            document,
+            operation_name,
+            _attribute,
+            hide_suggestions=not self._introspection,
+        )
 
     def _subscription_of(self, query: str, operation_name: str | None) -> Subscribed | None:
         """None where this is no subscription, or cannot be understood: then `execute` says why."""
@@ -243,6 +267,14 @@ class Schema(strawberry.Schema):
         if isinstance(made, list):
             self.process_errors(made)
         return made
+
+
+def _attribute(_name: str, field: GraphQLField) -> str | None:
+    """From which attribute Strawberry reads a field that has no resolver of ours."""
+    if not getattr(field.resolve, "_is_default", False):
+        return None
+    definition = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    return definition.python_name if isinstance(definition, StrawberryField) else None
 
 
 def make_schema(*, introspection: bool) -> Schema:
