@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import hmac
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 from farm.errors import InvalidArgument
@@ -30,8 +31,17 @@ class Signer:
         self._secret = secret
 
     def sign(self, purpose: str, subject: str, payload: bytes) -> str:
-        mac = self._mac(purpose, subject, payload)
-        return base64.urlsafe_b64encode(mac + payload).rstrip(b"=").decode()
+        return self.signer_of(purpose, subject)(payload)
+
+    def signer_of(self, purpose: str, subject: str) -> Callable[[bytes], str]:
+        """What signs payload after payload about one subject."""
+        begun = self._begun(purpose, subject)
+
+        def sign(payload: bytes) -> str:
+            raw = _ended(begun.copy(), payload) + payload
+            return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+        return sign
 
     def read(self, purpose: str, subject: str, token: str, field: str) -> bytes:
         """The payload. Raises `InvalidArgument` naming the field where the token is not ours."""
@@ -46,11 +56,20 @@ class Signer:
         return payload
 
     def _mac(self, purpose: str, subject: str, payload: bytes) -> bytes:
+        return _ended(self._begun(purpose, subject), payload)
+
+    def _begun(self, purpose: str, subject: str) -> hashlib.blake2b:
+        """The hash of all but the payload, which the tokens of a page have in common."""
         made = hashlib.blake2b(digest_size=_MAC_BYTES, key=self._secret)
-        for part in (purpose.encode(), subject.encode(errors="surrogatepass"), payload):
+        for part in (purpose.encode(), subject.encode(errors="surrogatepass")):
             made.update(len(part).to_bytes(4, "big"))
             made.update(part)
-        return made.digest()
+        return made
+
+
+def _ended(made: hashlib.blake2b, payload: bytes) -> bytes:
+    made.update(len(payload).to_bytes(4, "big") + payload)
+    return made.digest()
 
 
 class Cursor(NamedTuple):
@@ -82,6 +101,11 @@ class InboxCursors:
     def __init__(self, incarnation: int, secret: bytes) -> None:
         self.incarnation = incarnation
         self._signer = Signer(secret)
+
+    def signer_of(self, user_id: str) -> Callable[[int], str]:
+        """What makes the cursors of one person's notifications, by the seq of the post."""
+        sign, incarnation = self._signer.signer_of(self.PURPOSE, user_id), self.incarnation
+        return lambda seq: sign(_CURSOR.pack(incarnation, seq, 0))
 
     def sign(self, user_id: str, change: int, position: int = 0) -> str:
         cursor = Cursor(self.incarnation, change, position)

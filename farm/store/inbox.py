@@ -21,6 +21,7 @@ from farm.store.storage import NO_SEQ, PartRow, PostRow, Snapshot
 from farm.wire import Delivery, InboxPage, Notification, People, Post, User
 
 SEGMENTS_CACHED_MAX = 1_024
+POSTS_KEPT_MAX = 1_024
 DELIVERED_LOOKED_AT_MAX = 2_000
 
 # With several channels a notification is what the first of these says that any channel says.
@@ -28,27 +29,37 @@ _FIRST_SAYS = (
     State.DELIVERED, State.RETRYING, State.QUEUED, State.DEAD, State.SUPPRESSED, State.RETRACTED,
 )  # fmt: skip
 
+_STATES = {state.value: state for state in State}
 
-def looks(post: PostRow, deliveries: list[Delivery], *, read: bool) -> Notification:
-    """How a post looks to anybody to whom it went like this; without ids and cursor."""
-    states = {delivery.state for delivery in deliveries}
+_Shown = tuple[PostRow, Source]  # a post, and whose it is as far as a person sees it
+
+
+def looks(
+    post: PostRow,
+    deliveries: list[Delivery],
+    *,
+    read: bool,
+    id: str = "",  # noqa: A002 - as it is called where it is shown
+    user_id: str = "",
+    cursor: str = "",
+) -> Notification:
+    """How a post looks to anybody to whom it went like this; whose it is comes beside it."""
+    if len(deliveries) == 1:
+        _, state, attempts, _, _ = deliveries[0]
+    else:
+        states = {delivery.state for delivery in deliveries}
+        state = next((state for state in _FIRST_SAYS if state in states), State.QUEUED)
+        attempts = max((delivery.attempts for delivery in deliveries), default=0)
     return Notification(
-        "",
-        "",
-        post.id,
-        post.author_id,
-        post.content,
-        post.created_at_us,
-        read=read,
-        state=next((state for state in _FIRST_SAYS if state in states), State.QUEUED),
-        attempts=max((delivery.attempts for delivery in deliveries), default=0),
-        cursor="",
-        deliveries=deliveries,
-    )
+        id, user_id, post.id, post.author_id, post.content, post.created_at_us,
+        read, state, attempts, cursor, deliveries,
+    )  # fmt: skip
 
 
 def _part_with(number: int, rows: list[PartRow]) -> PartRow:
     """The row of the part of a batch in which a person of its segment is."""
+    if len(rows) == 1 and rows[0].part == REST:
+        return rows[0]
     for row in rows:
         if row.part != REST and row.members is not None:
             what = f"post {row.post} segment {row.segment} part {row.part}"
@@ -85,6 +96,7 @@ class Reading:
         self._meta = snapshot.meta()
         self._signer = Signer(self._meta.secret)
         self._cursors = InboxCursors(self._meta.incarnation, self._meta.secret)
+        self._known_posts: dict[int, PostRow] = {}
 
     # Inboxes
 
@@ -97,10 +109,13 @@ class Reading:
             return InboxPage([], has_more=False, unread=0, live_cursor=live)
         sources = list(sources_of(self._snapshot, number, before))
         unread = sum(source.unread for source in sources)
-        merged = self._merge(sources, before, unread_only=unread_only)
-        found = list(islice(merged, size + 1))
+        found: list[_Shown] = []
+        for some in self._shown(sources, before, size + 1, unread_only=unread_only):
+            found += some
+            if len(found) > size:
+                break
         return InboxPage(
-            [self.notification(user_id, number, *one) for one in found[:size]],
+            self._notifications(user_id, number, found[:size]),
             has_more=len(found) > size,
             unread=unread,
             live_cursor=live,
@@ -116,33 +131,54 @@ class Reading:
     def delivered(self, user_id: str, size: int) -> list[Notification]:
         """The newest that were delivered, newest first."""
         number = self._snapshot.number_of(user_id)
+        if number is None:
+            return []
+        sources = list(sources_of(self._snapshot, number))
         found: list[Notification] = []
-        if number is not None:
-            sources = list(sources_of(self._snapshot, number))
-            merged = self._merge(sources, NO_SEQ, unread_only=False)
-            for post, source in islice(merged, DELIVERED_LOOKED_AT_MAX):
-                notification = self.notification(user_id, number, post, source)
-                if notification.state is State.DELIVERED:
-                    found.append(notification)
-                if len(found) == size:
-                    break
-        return found
+        looked_at = 0
+        for some in self._shown(sources, NO_SEQ, size, unread_only=False):
+            notifications = self._notifications(user_id, number, some)
+            found += [one for one in notifications if one.state is State.DELIVERED]
+            looked_at += len(some)
+            if len(found) >= size or looked_at >= DELIVERED_LOOKED_AT_MAX:
+                break
+        return found[:size]
+
+    def _shown(
+        self, sources: list[Source], before: int, together: int, *, unread_only: bool
+    ) -> Iterator[list[_Shown]]:
+        """The visible posts below `before`, newest first, so many at a time."""
+        merged = self._merge(sources, before, unread_only=unread_only)
+        while places := list(islice(merged, together)):
+            posts = self._posts([seq for seq, _ in places])
+            some = [(posts[seq], source) for seq, source in places if seq in posts]
+            for post, source in some:
+                if post.author != source.number:
+                    raise Corrupt(f"author {source.number} lists a post of another")
+            yield some
+
+    def _posts(self, seqs: list[int]) -> dict[int, PostRow]:
+        """Those that are there."""
+        known = self._known_posts
+        missing = [seq for seq in seqs if seq not in known]
+        if missing:
+            if len(known) + len(missing) > POSTS_KEPT_MAX:
+                known.clear()
+                missing = seqs
+            known.update(self._snapshot.posts(missing))
+        return known
 
     def _merge(
         self, sources: list[Source], before: int, *, unread_only: bool
-    ) -> Iterator[tuple[PostRow, Source]]:
-        """The visible posts below `before`, newest first."""
+    ) -> Iterator[tuple[int, Source]]:
+        """The seqs of the visible posts below `before`, newest first."""
         heap = [top for source in sources if (top := _top(source, before)) is not None]
         heapq.heapify(heap)
         while heap:
             seq, ordinal, source = heap[0]
             shown = source.newest_shown(ordinal, unread_only=unread_only)
             if shown == ordinal:
-                post = self._snapshot.post(-seq)
-                if post is not None:
-                    if post.author != source.number:
-                        raise Corrupt(f"author {source.number} lists a post of another")
-                    yield post, source
+                yield -seq, source
                 shown = ordinal - 1
             if shown > source.base:
                 heapq.heapreplace(heap, (-source.history.seq(shown), shown, source))
@@ -153,36 +189,58 @@ class Reading:
         self, user_id: str, number: int, post: PostRow, source: Source
     ) -> Notification:
         """How a post that the source has looks to the person."""
-        deliveries = list(self.deliveries(number, post))
-        return looks(post, deliveries, read=source.is_read(post.ordinal))._replace(
-            id=f"{post.seq:x}.{number:x}",
-            user_id=user_id,
-            cursor=self._cursors.sign(user_id, post.seq),
-        )
+        return self._notifications(user_id, number, [(post, source)])[0]
+
+    def _notifications(self, user_id: str, number: int, shown: list[_Shown]) -> list[Notification]:
+        standing = self._standing(number, [post.seq for post, _ in shown])
+        cursor = self._cursors.signer_of(user_id)
+        return [
+            looks(
+                post,
+                [self._delivery(*one) for one in standing.get(post.seq, ())],
+                read=source.is_read(post.ordinal),
+                id=f"{post.seq:x}.{number:x}",
+                user_id=user_id,
+                cursor=cursor(post.seq),
+            )
+            for post, source in shown
+        ]
 
     def deliveries(self, number: int, post: PostRow) -> Iterator[Delivery]:
         """In which set the person is, channel by channel."""
-        for name, row in self._standing(number, post):
-            if row.part == REST:
-                state = State(row.state)
-                yield Delivery(name, state, 1 if state is State.DELIVERED else 0, None, None)
-            else:
-                yield self.in_part(name, row, part_of(row.part))
+        for one in self._standing(number, [post.seq]).get(post.seq, ()):
+            yield self._delivery(*one)
 
     def moved_at(self, number: int, post: PostRow) -> int:
         """The newest change that may have put the person in another set; others of the post may
         have moved since."""
-        return max((row.changed for _, row in self._standing(number, post)), default=0)
+        standing = self._standing(number, [post.seq]).get(post.seq, ())
+        return max((row.changed for _, row in standing), default=0)
 
-    def _standing(self, number: int, post: PostRow) -> Iterator[tuple[str, PartRow]]:
-        """The part in which the person is, channel by channel."""
-        for segment in self._snapshot.segment_at(post.author, post.seq, number):
-            if number in self._segments.members(self._snapshot, segment):
-                for name, channel in self._channels.items():
-                    rows = self._snapshot.parts((post.seq, channel, segment))
-                    if rows:
-                        yield name, _part_with(number, rows)
-                return
+    def _standing(self, number: int, seqs: list[int]) -> dict[int, list[tuple[str, PartRow]]]:
+        """By post, the part in which the person is, channel by channel."""
+        batches: dict[int, dict[int, list[PartRow]]] = {}
+        inside: dict[int, bool] = {}
+        for row in self._snapshot.parts_near(seqs, number):
+            segment = row.segment
+            if segment not in inside:
+                inside[segment] = number in self._segments.members(self._snapshot, segment)
+            if inside[segment]:
+                batches.setdefault(row.post, {}).setdefault(row.channel, []).append(row)
+        return {
+            post: [
+                (name, _part_with(number, rows[channel]))
+                for name, channel in self._channels.items()
+                if channel in rows
+            ]
+            for post, rows in batches.items()
+        }
+
+    def _delivery(self, channel: str, row: PartRow) -> Delivery:
+        if row.part == REST:
+            state = _STATES[row.state]
+            return Delivery(channel, state, 1 if state is State.DELIVERED else 0, None, None)
+        return self.in_part(channel, row, part_of(row.part))
 
     def in_part(self, channel: str, row: PartRow, part: Part) -> Delivery:
         """How it went on a channel for the members of a part."""

@@ -56,6 +56,21 @@ POST = (
     " post.retracted, post.content, post.sum from post"
 )
 _PART = "post, channel, segment, part, state, due_us, error, changed, members from batch"
+# One statement for a page: for each post the version of the tail, and of the range in which the
+# number lies, that was there when it was published.
+_PARTS_NEAR = (
+    "select batch.post, channel, segment, part, state, due_us, error, changed, batch.members"
+    " from post"
+    " cross join batch on batch.post = post.seq and channel in (select number from channel)"
+    " and segment in ("
+    "(select iif(until = 0 or until > post.seq, id, null) from segment"
+    " where author = post.author and lower = ?3 and since <= post.seq"
+    " order by since desc limit 1), "
+    "(select id from segment where author = post.author and lower between 0 and ?1"
+    " and since <= post.seq and (until = 0 or until > post.seq)"
+    " order by lower desc, since desc limit 1))"
+    " where post.seq in carray(?2)"
+)
 _SEGMENT = "id, author, lower, since, until, size from segment"
 _RELATION = "user, author, kind, since, until, base from relation"
 _FOLLOWED = (
@@ -199,19 +214,6 @@ class SqliteSnapshot:
     def segments(self, author: int) -> list[SegmentRow]:
         statement = f"select {_SEGMENT} where author = ? and until = 0 order by lower"
         return [SegmentRow(*row) for row in self.db.execute(statement, (author,))]
-
-    def segment_at(self, author: int, seq: int, number: int) -> list[int]:
-        tail = self.db.execute(
-            "select id, until from segment where author = ? and lower = ? and since <= ?"
-            " order by since desc limit 1",
-            (author, TAIL, seq),
-        )
-        of_range = self.db.execute(
-            "select id, until from segment where author = ? and lower between 0 and ?"
-            " and since <= ? and (until = 0 or until > ?) order by lower desc, since desc limit 1",
-            (author, number, seq, seq),
-        )
-        return [segment for segment, until in (*tail, *of_range) if until == 0 or until > seq]
 
     def segment(self, segment: int) -> SegmentRow:
         return SegmentRow(*_one(self.db.execute(f"select {_SEGMENT} where id = ?", (segment,))))
@@ -357,6 +359,10 @@ class SqliteSnapshot:
         row = self.db.execute(f"select {POST} where seq = ?", (seq,)).fetchone()
         return None if row is None else post_of(row)
 
+    def posts(self, seqs: Sequence[int]) -> dict[int, PostRow]:
+        rows = self.db.execute(f"select {POST} where seq in carray(?)", (array_of(seqs),))
+        return {row[0]: post_of(row) for row in rows}
+
     def post_by_id(self, post_id: str) -> PostRow | None:
         row = self.db.execute(f"select {POST} where post.id = ?", (post_id,)).fetchone()
         return None if row is None else post_of(row)
@@ -377,6 +383,10 @@ class SqliteSnapshot:
 
     def parts_of_post(self, post: int) -> list[PartRow]:
         return [PartRow(*row) for row in self.db.execute(f"select {_PART} where post = ?", (post,))]
+
+    def parts_near(self, posts: Sequence[int], number: int) -> list[PartRow]:
+        rows = self.db.execute(_PARTS_NEAR, (number, array_of(posts), TAIL))
+        return [PartRow(*row) for row in rows]
 
     def parts(self, batch: BatchKey) -> list[PartRow]:
         statement = f"select {_PART} where post = ? and channel = ? and segment = ?"

@@ -199,9 +199,6 @@ class Snapshot(Protocol):
     def segments(self, author: int) -> list[SegmentRow]:
         """The current ones, the tail first, then by range."""
 
-    def segment_at(self, author: int, seq: int, number: int) -> list[int]:
-        """Ids of those alive at seq in which the user could be: the tail's and one range's."""
-
     def segment(self, segment: int) -> SegmentRow: ...
     def members(self, segment: int) -> bytes: ...
     def relation(self, user: int, author: int, kind: int) -> RelationRow | None:
@@ -263,6 +260,9 @@ class Snapshot(Protocol):
         without one: follow now."""
 
     def post(self, seq: int) -> PostRow | None: ...
+    def posts(self, seqs: Sequence[int]) -> dict[int, PostRow]:
+        """By seq, those that are there."""
+
     def post_by_id(self, post_id: str) -> PostRow | None: ...
     def seqs_of(self, post_ids: Sequence[str]) -> dict[str, int]:
         """Of those that were published; narrower than reading the posts."""
@@ -275,6 +275,9 @@ class Snapshot(Protocol):
 
     def parts_of_post(self, post: int) -> list[PartRow]: ...
     def parts(self, batch: BatchKey) -> list[PartRow]: ...
+    def parts_near(self, posts: Sequence[int], number: int) -> list[PartRow]:
+        """Of the posts' batches in which the user could be: those of the tail, and of one range,
+        as they were when the post was published."""
 
 
 class Storage(Snapshot, Protocol):

@@ -335,7 +335,8 @@ def test_a_dropped_segment_s_id_is_not_used_again(storage: Storage) -> None:
     assert storage.add_segment(segment(0, 6), MEMBERS) > first
 
 
-def test_the_segments_in_which_somebody_could_be_at_a_seq(storage: Storage) -> None:
+def test_the_parts_of_batches_in_which_somebody_could_be(storage: Storage) -> None:
+    """Those of the segments that were there when the post was published."""
     tail = storage.add_segment(segment(TAIL, 10), MEMBERS)
     storage.close_segment(tail, 20)
     new_tail = storage.add_segment(segment(TAIL, 20), MEMBERS)
@@ -343,13 +344,24 @@ def test_the_segments_in_which_somebody_could_be_at_a_seq(storage: Storage) -> N
     storage.close_segment(low, 30)
     new_low = storage.add_segment(segment(0, 30), MEMBERS)
     high = storage.add_segment(segment(100, 30), MEMBERS)
-    assert set(storage.segment_at(6, 15, 5)) == {tail, low}
-    assert set(storage.segment_at(6, 25, 5)) == {new_tail, low}
-    assert set(storage.segment_at(6, 25, 500)) == {new_tail, low}  # high was not yet
-    assert set(storage.segment_at(6, 35, 500)) == {new_tail, high}
-    assert set(storage.segment_at(6, 35, 99)) == {new_tail, new_low}
-    assert storage.segment_at(6, 5, 5) == []
-    assert storage.segment_at(5, 35, 5) == []
+    number = storage.add_channel("inbox")
+    storage.add_posts([post(seq, f"p{seq}") for seq in (5, 15, 25, 35)])
+    storage.add_posts([post(36, "of another", author=5)])
+    segments = (tail, new_tail, low, new_low, high)
+    storage.save_parts(
+        part(seq, channel=number, segment=one) for seq in (5, 15, 25, 35, 36) for one in segments
+    )
+
+    def near(number: int, *seqs: int) -> set[tuple[int, int]]:
+        return {(row.post, row.segment) for row in storage.parts_near(seqs, number)}
+
+    assert near(5, 15) == {(15, tail), (15, low)}
+    assert near(5, 25) == {(25, new_tail), (25, low)}
+    assert near(500, 25) == {(25, new_tail), (25, low)}  # high was not yet
+    assert near(500, 35) == {(35, new_tail), (35, high)}
+    assert near(99, 35) == {(35, new_tail), (35, new_low)}
+    assert near(5, 5, 36, 77) == set()
+    assert near(5, 15, 25) == near(5, 15) | near(5, 25)
 
 
 # Posts and parts
@@ -362,6 +374,7 @@ def test_posts_by_seq_and_by_id(opened: Opened, storage: Storage) -> None:
     storage = opened.again()
     assert [storage.post(row.seq) for row in rows] == rows
     assert [storage.post_by_id(row.id) for row in rows] == rows
+    assert storage.posts([9, 1, 8]) == {9: rows[1], 8: rows[2]}
     assert storage.post(1) is None
     assert storage.post_by_id("x") is None
     assert storage.posts_after(0, 2) == [7, 8]
