@@ -6,7 +6,9 @@ what the machine does when it does nothing but the necessary: the same rows in b
 transactions, a handler of the same gRPC messages that does nothing, the same random numbers.
 
 Read in this order: `__main__.py` (the rows there are), `bench.py` (what a row is handed),
-`figures.py` (what a row says), `publishing.py`, `delivering.py`, `keeping.py`, `reading.py` (the
-rows), `farm.py` (the farm that is measured), `load.py` and `http_load.py` (what drives it),
-`crowd.py` (who follows whom), `bare.py`, `bare_servers.py` (the limits), `report.py`.
+`figures.py` (what a row says), `calling.py`, `publishing.py`, `delivering.py`, `reading.py`,
+`mixing.py`, `following.py`, `importing.py`, `watching.py`, `starting.py`, `keeping.py` (the rows),
+`farm.py` (the farm that is measured), `crowd.py` and `million.py` (who is in it), `load.py`,
+`h2load.py`, `wrk.py` (what drives it), `bare.py`, `bare_servers.py`, `paging.py` (the limits),
+`report.py`.
 """

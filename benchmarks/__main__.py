@@ -12,7 +12,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import delivering, keeping, publishing, reading, report
+from benchmarks import (
+    calling,
+    delivering,
+    following,
+    importing,
+    keeping,
+    mixing,
+    publishing,
+    reading,
+    report,
+    starting,
+    watching,
+)
 from benchmarks.bench import Bench
 from benchmarks.figures import Row
 
@@ -20,16 +32,21 @@ QUIET_LOAD = 0.5  # more processes than this waiting to run before the start: no
 RESULTS = Path(__file__).resolve().parent / "results"
 
 GROUPS: dict[str, tuple[Callable[[Bench], Iterator[Row]], str]] = {
-    "start": (keeping.start, "start to ready line"),
+    "unary": (calling.one_by_one, "PublishPost, 32 in flight"),
+    "batches": (publishing.in_batches, "PublishPosts, 500 a call, and notifications accepted"),
     "publish-million": (publishing.to_a_million, "one post to 1,000,000 followers"),
-    "batches": (publishing.in_batches, "PublishPosts, 500 a call"),
-    "unary": (publishing.one_by_one, "PublishPost, 32 in flight"),
     "deliver": (delivering.at_once, "delivery without latency and failure"),
     "deliver-slowly": (delivering.with_latency, "delivery with 10-50 ms and 10 % failure"),
     "idle-latency": (delivering.when_idle, "one post from publish to delivered"),
     "graphql": (reading.inbox, "an inbox by GraphQL"),
+    "inbox": (reading.inbox_of_many, "a page with its count, following 1,000 authors"),
     "pages": (reading.pages, "a page of an inbox with its count, in the reader"),
-    "import": (keeping.graph, "a social graph of 870,161 edges"),
+    "mixed": (mixing.reads_and_posts, "reading while publishing, publishing while reading"),
+    "follows": (following.one_author, "follows to one author"),
+    "import": (importing.graph, "a social graph of 10,000,000 edges"),
+    "live": (watching.live, "one post to 1,000 people who are online"),
+    "start": (starting.empty, "start to ready line; memory and processor time of an idle farm"),
+    "million": (starting.filled, "start and memory with a million posts"),
     "memory": (keeping.memory, "the store while 5,000,000 notifications wait"),
     "disk": (keeping.disk, "bytes on disk a notification"),
 }

@@ -24,31 +24,38 @@ from farm.store.sqlite import CACHE_KIB, PAGE_BYTES
 from farm.store.sqlite_snapshot import DATABASE
 
 EDGES_PER_TRANSACTION = 200_000
-DRAWS_PER_LOOK = 1_000
+TAIL = bytes(2_048)  # a set of half as many as are folded in at a time
+RECIPIENTS_PER_LOOK = 1_000  # one post
+FAILURE_RATE, LATENCY_S = 0.0, 0.0
 
 Rows = Sequence[tuple[Any, ...]]
 
 
-def draws_per_second(seconds: float) -> float:
-    """How often two random numbers can be drawn, which is all that a simulated send needs."""
-    draw = random.Random(1).random
+def sends_per_second(seconds: float) -> float:
+    """How many recipients a straightforward program gets through that draws for each whether the
+    send fails and how long it takes: two random numbers, which is all that a simulated one needs.
+    """
+    chance = random.Random(1)
+    failed, latency_s = 0, 0.0
     count, started_s = 0, time.perf_counter()
     while (took_s := time.perf_counter() - started_s) < seconds:
-        for _ in range(DRAWS_PER_LOOK):
-            draw()
-            draw()
-        count += DRAWS_PER_LOOK
+        for _ in range(RECIPIENTS_PER_LOOK):
+            if chance.random() < FAILURE_RATE:
+                failed += 1
+            latency_s += LATENCY_S * chance.random()
+        count += RECIPIENTS_PER_LOOK
     return count / took_s
 
 
 def publish(
-    source: str, scratch: str, posts_per_transaction: int, posts: int, least_audience: int
+    source: str, scratch: str, posts_per_transaction: int, posts: int, audience: int
 ) -> tuple[list[float], float]:
-    """Writes posts of `source`, their batches as they were at publishing, their authors' rows and
-    the counter: seconds of each transaction, and of copying the log into the database at the end.
+    """Writes posts of `source` to so many people, their batches as they were at publishing, their
+    authors' rows and the counter: seconds of each transaction, and of copying the
+    log into the database at the end.
     """
     database = _read(source)
-    groups = list(_groups(database, posts_per_transaction, posts, least_audience))
+    groups = list(_groups(database, posts_per_transaction, posts, audience))
     database.close()
     target = _copy(source, scratch)
     seconds = []
@@ -68,20 +75,46 @@ def publish(
     return seconds, copying_s
 
 
-def follow(source: str, scratch: str) -> float:
+def graph(source: str, scratch: str) -> float:
     """Seconds it takes to write all people, relations, segments and authors of `source`, sorted."""
-    database = _read(source)
-    tables = {
-        name: list(database.execute(f"select * from {name}"))
-        for name in ("user", "relation", "segment", "author")
-    }
-    target = _create(scratch)
-    started_s = time.perf_counter()
-    for name, rows in tables.items():
-        for start in range(0, len(rows), EDGES_PER_TRANSACTION):
+    database, target = _read(source), _create(scratch)
+    took_s = 0.0
+    for name in ("user", "relation", "segment", "author"):
+        rows = database.execute(f"select * from {name}")
+        while group := list(itertools.islice(rows, EDGES_PER_TRANSACTION)):
+            started_s = time.perf_counter()
             target.execute("begin immediate")
-            _insert(target, name, rows[start : start + EDGES_PER_TRANSACTION])
+            _insert(target, name, group)
             target.execute("commit")
+            took_s += time.perf_counter() - started_s
+    target.close()
+    return took_s
+
+
+def follows(source: str, scratch: str, author: str, per_transaction: int, count: int) -> float:
+    """Writes the newest relations to the author into a copy without them, with the author's row,
+    the counter and a set as large as the author's tail is on average: seconds for so many."""
+    database = _read(source)
+    [(number,)] = database.execute("select number from user where id = ?", (author,))
+    relations = list(database.execute("select * from relation where author = ?", (number,)))
+    authors = list(database.execute("select * from author where number = ?", (number,)))
+    meta = list(database.execute("select * from meta"))
+    database.close()
+    target = _copy(source, scratch)
+    relations = sorted(relations, key=lambda row: row[3])[-count:]  # as they came
+    target.executemany(
+        "delete from relation where user = ? and author = ?", [row[:2] for row in relations]
+    )
+    target.execute("pragma wal_checkpoint(truncate)").fetchall()
+    [(segment,)] = target.execute("select max(id) from segment where author = ?", (number,))
+    started_s = time.perf_counter()
+    for first in range(0, len(relations), per_transaction):
+        target.execute("begin immediate")
+        _insert(target, "relation", relations[first : first + per_transaction])
+        target.execute("update segment set members = ? where id = ?", (TAIL, segment))
+        _insert(target, "author", authors)
+        _insert(target, "meta", meta)
+        target.execute("commit")
     took_s = time.perf_counter() - started_s
     target.close()
     return took_s
@@ -117,14 +150,14 @@ def give_numbers(data_dir: Path, people: Iterable[tuple[int, str]]) -> None:
 
 
 def _groups(
-    source: apsw.Connection, size: int, posts: int, least_audience: int
+    source: apsw.Connection, size: int, posts: int, audience: int
 ) -> Iterator[tuple[Rows, Rows, Rows, Rows]]:
     """What belongs into each transaction: meta, authors, posts, batches."""
     meta = list(source.execute("select * from meta"))
     authors = {row[0]: row for row in source.execute("select * from author")}
     [(later,)] = source.execute("select max(seq) from post")
     found = source.execute(
-        "select * from post where audience >= ? order by seq limit ?", (least_audience, posts)
+        "select * from post where audience = ? order by seq limit ?", (audience, posts)
     )
     while group := list(itertools.islice(found, size)):
         batches = [

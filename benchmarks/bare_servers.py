@@ -6,7 +6,6 @@ Each runs in a process of its own and tells its address through the connection i
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from multiprocessing.connection import Connection
 from typing import Any
@@ -17,10 +16,11 @@ from sanic import HTTPResponse, Request, Sanic
 
 from benchmarks.load import PUBLISHER
 from gateway.pb.hark.v1 import hark_pb2
+from gateway.refusals import encoded
 
 
 def empty_publisher(ready: Connection) -> None:
-    """A PublishPost that parses, does nothing, and answers."""
+    """A PublishPost that parses, does nothing, and answers; and one that tells how often it did."""
     uvloop.run(_publish_nothing(ready))
 
 
@@ -30,17 +30,25 @@ def encoding_site(ready: Connection, notifications: list[dict[str, Any]]) -> Non
 
 
 async def _publish_nothing(ready: Connection) -> None:
+    count = 0
+
     async def publish_post(raw: bytes, _: Any) -> bytes:
+        nonlocal count
+        count += 1
         request = hark_pb2.PublishPostRequest.FromString(raw)
         return hark_pb2.PublishPostResponse(
             post_id=request.post_id or "01234567890123456789", notifications_queued=200
         ).SerializeToString()
 
-    handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(publish_post)
+    async def taken(_: bytes, __: Any) -> bytes:
+        return str(count).encode()
+
+    methods = {"PublishPost": publish_post, "Taken": taken}
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler(PUBLISHER[1:], {"PublishPost": handler})]
-    )
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()
+    }
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(PUBLISHER[1:], handlers)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     ready.send(f"127.0.0.1:{port}")
@@ -54,8 +62,7 @@ async def _encode(ready: Connection, notifications: list[dict[str, Any]]) -> Non
     @site.post("/graphql")
     async def answer(_: Request) -> HTTPResponse:
         body = {"data": {"getNotifications": notifications}}
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-        return HTTPResponse(text, content_type="application/json")
+        return HTTPResponse(encoded(body), content_type="application/json")
 
     listening = socket.create_server(("127.0.0.1", 0))
     server: Any = await site.create_server(

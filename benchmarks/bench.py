@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import crowd
+from benchmarks import crowd, million
 from benchmarks.drivers import Drivers
 from benchmarks.load import Load
 
+LONG_ROUND_S = 2.0
 DRIVER_BUSY_CORES = 0.9
 NO_DELIVERY = (
     "--workers", "1", "--worker-concurrency", "1", "--simulated-latency-ms", "60000-60000",
 )  # fmt: skip
 AT_ONCE = ("--simulated-latency-ms", "0-0", "--simulated-failure-rate", "0")
+NOTHING_SENT = ("--channel", "inbox", "--workers", "1")
 
 
 class Bench:
@@ -27,11 +29,13 @@ class Bench:
     def __init__(self, directory: Path, *, rounds: int, round_s: float, graph: Path | None) -> None:
         self.rounds = rounds
         self.round_s = round_s
+        self.quick = round_s < LONG_ROUND_S
         self.graph = graph
         self.driver = Drivers(1)
         self._directory = directory
         self._names = itertools.count(1)
         self._crowd: Path | None = None
+        self._million: million.Million | None = None
 
     def close(self) -> None:
         self.driver.close()
@@ -47,7 +51,12 @@ class Bench:
     @contextmanager
     def data_dir(self, *, of_crowd: bool = True) -> Iterator[Path]:
         """A data directory for one farm: an empty one, or a copy of the crowd's."""
-        source = self._made_crowd() if of_crowd else None
+        with self.copy_of(self._made_crowd() if of_crowd else None) as target:
+            yield target
+
+    @contextmanager
+    def copy_of(self, source: Path | None) -> Iterator[Path]:
+        """A data directory for one farm, gone at the end."""
         target = self.scratch()
         if source is None:
             target.mkdir()
@@ -57,6 +66,15 @@ class Bench:
             yield target
         finally:
             shutil.rmtree(target)
+
+    def million(self) -> million.Million:
+        """The farm of a million posts, of which rows use copies, unless they only read."""
+        if self._million is None:
+            started_s = time.perf_counter()
+            posts = round(self.round_s * million.POSTS_FOR_A_ROUND_S)
+            self._million = million.make(self._directory / "million", self.driver, posts)
+            self.tell(f"made the million in {time.perf_counter() - started_s:.1f} s")
+        return self._million
 
     def _made_crowd(self) -> Path:
         """Made when first asked for; all rows copy it."""
@@ -72,16 +90,16 @@ class Bench:
 
     def repeat(self, what: str, measure: Callable[[], float]) -> list[float]:
         """The values of so many rounds."""
-        values = []
+        values: list[float] = []
         for number in range(1, self.rounds + 1):
             values.append(measure())
             self.tell(f"{what}, round {number} of {self.rounds}: {values[-1]:,.2f}")
         return values
 
 
-def about_driver(load: Load) -> list[str]:
+def about_driver(load: Load, name: str = "the driver") -> list[str]:
     """A row whose load generator was the bottleneck says so."""
-    text = f"the driver kept {load.driver_cores:.2f} cores busy"
+    text = f"{name} kept {load.driver_cores:.2f} cores busy"
     if load.driver_cores >= DRIVER_BUSY_CORES:
         text += ": it was the bottleneck"
     return [text]

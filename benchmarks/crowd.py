@@ -5,15 +5,13 @@ ones. Their numbers are drawn from ten million, because a set of consecutive num
 no room and nobody's followers are like that: the numbers are given to them while the farm is
 stopped, and everything else goes in by `--import-follows`.
 
-The graph: edges of the shape of a real social network, from a seed, or a real one by path.
+The graph: edges of the shape of a real social network, made larger, from a seed; or one by path.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import NormalDist
 
@@ -28,6 +26,7 @@ GRAPH_PEOPLE = 82_168
 GRAPH_EDGES = 870_161
 GRAPH_FOLLOWERS_MAX = 2_552
 GRAPH_FOLLOWERS_MEDIAN = 2
+GRAPH_SAMPLE = 50_000
 
 
 def authors_of(followers: int) -> list[str]:
@@ -37,12 +36,21 @@ def authors_of(followers: int) -> list[str]:
     return [f"author-of-{followers}-{number}" for number in range(SMALLER[followers])]
 
 
+def people(count: int) -> list[str]:
+    """The ids of so many of the million, in no order."""
+    return [f"person-{number}" for number in random.Random(8).sample(_numbers(), count)]
+
+
+def _numbers() -> list[int]:
+    return sorted(random.Random(7).sample(range(1, AMONG), PEOPLE))
+
+
 def make(data_dir: Path) -> float:
     """Makes the data directory of a farm with the crowd; seconds of the import."""
-    chance = random.Random(7)
+    chance = random.Random(9)
     data_dir.mkdir(parents=True)
     farm.start(data_dir, "--no-sample-data", "--workers", "1").stop()
-    numbers = sorted(chance.sample(range(1, AMONG), PEOPLE))
+    numbers = _numbers()
     ids = [f"person-{number}" for number in numbers]
     bare.give_numbers(data_dir, [*zip(numbers, ids, strict=True), (AMONG, f"person-{AMONG}")])
     edges = data_dir.parent / "crowd.tsv"
@@ -59,36 +67,38 @@ def make(data_dir: Path) -> float:
     return started.ready_s
 
 
-def write_graph(path: Path) -> None:
-    """An edge list of the real graph's shape: as many people and edges, the same longest tail."""
+def write_graph(path: Path, edges: int) -> None:
+    """An edge list of a real network's shape: followers by author log-normal, with a long tail, and
+    drawn without order. Authors come in no order either."""
     chance = random.Random(11)
-    counts = _follower_counts()
+    people = round(GRAPH_PEOPLE * edges / GRAPH_EDGES)
+    counts = _follower_counts(people, edges)
+    chance.shuffle(counts)
     with path.open("w") as file:
-        edges = _edges(counts, chance)
-        while piece := list(itertools.islice(edges, 10_000)):
-            file.writelines(f"{follower}\t{author}\n" for follower, author in piece)
+        for author, count in enumerate(counts):
+            file.write(_edges(author, count, people, chance))
 
 
-def _follower_counts() -> list[int]:
-    """By person, the most followed first: log-normal, as wide as it must be for the edges."""
+def _follower_counts(people: int, edges: int) -> list[int]:
+    """By person: log-normal, as wide as it must be for the edges."""
     low, high = 0.5, 4.0
-    for _ in range(30):
+    for _ in range(20):
         middle = (low + high) / 2
-        low, high = (middle, high) if sum(_counts(middle)) < GRAPH_EDGES else (low, middle)
-    counts = _counts(low)
-    for rank in range(GRAPH_EDGES - sum(counts)):
-        counts[GRAPH_PEOPLE // 4 + rank] += 1
+        share = sum(_counts(middle, GRAPH_SAMPLE)) / GRAPH_SAMPLE
+        low, high = (middle, high) if share < edges / people else (low, middle)
+    counts = _counts(low, people)
+    for rank in range(abs(missing := edges - sum(counts))):
+        counts[people // 4 + rank % (people // 4)] += 1 if missing > 0 else -1
     return counts
 
 
-def _counts(sigma: float) -> list[int]:
+def _counts(sigma: float, people: int) -> list[int]:
     quantile = NormalDist(math.log(GRAPH_FOLLOWERS_MEDIAN + 0.5), sigma).inv_cdf
-    shares = (1 - (rank + 0.5) / GRAPH_PEOPLE for rank in range(GRAPH_PEOPLE))
+    shares = (1 - (rank + 0.5) / people for rank in range(people))
     return [min(int(math.exp(quantile(share))), GRAPH_FOLLOWERS_MAX) for share in shares]
 
 
-def _edges(counts: list[int], chance: random.Random) -> Iterator[tuple[int, int]]:
-    """Followers are drawn evenly; nobody follows themselves, nobody follows twice."""
-    for author, count in enumerate(counts):
-        chosen = chance.sample(range(GRAPH_PEOPLE - 1), count)
-        yield from ((who + (who >= author), author) for who in chosen)
+def _edges(author: int, count: int, people: int, chance: random.Random) -> str:
+    """Lines for so many followers: nobody follows themselves, nobody follows twice."""
+    others = chance.sample(range(people - 1), count)
+    return "".join([f"{who + (who >= author)}\t{author}\n" for who in others])

@@ -62,15 +62,34 @@ def unary(address: str, authors: Sequence[str], in_flight: int, seconds: float, 
 
 
 def batches(
-    address: str, authors: Sequence[str], size: int, in_flight: int, seconds: float, most: int
+    address: str,
+    authors: Sequence[str],
+    size: int,
+    in_flight: int,
+    seconds: float,
+    most: int,
+    per_second: float | None = None,
 ) -> Load:
-    """PublishPosts with `size` posts each, so many calls at a time; counted in posts."""
-    return _run(_batches(address, authors, size, in_flight, seconds, most))
+    """PublishPosts with `size` posts each, so many calls at a time; counted in posts. With
+    `per_second` no more posts than that."""
+    gap_s = size / per_second if per_second else 0.0
+    return _run(_batches(address, authors, size, in_flight, seconds, most, gap_s))
+
+
+def follows(address: str, author: str, people: Sequence[str], size: int, in_flight: int) -> Load:
+    """Lets these people follow the author, `size` a call, each call durable when it is answered;
+    counted in people."""
+    return _run(_follows(address, author, people, size, in_flight))
 
 
 def deliver(address: str, authors: Sequence[str], posts: int, deadline_s: float) -> Load:
     """Publishes so many posts and waits until nothing waits any more; counted in notifications."""
     return _run(_deliver(address, authors, posts, deadline_s))
+
+
+def taken(address: str) -> int:
+    """How many posts the empty server was asked to publish."""
+    return _run(_taken(address))
 
 
 def until_idle(address: str, deadline_s: float) -> float:
@@ -124,14 +143,20 @@ def _call(channel: grpc.aio.Channel, method: str) -> Call:
     return call  # type: ignore[no-any-return]
 
 
-def _post(author: str) -> hark_pb2.PublishPostRequest:
+def post(author: str) -> hark_pb2.PublishPostRequest:
     return hark_pb2.PublishPostRequest(author_id=author, content=CONTENT)
 
 
 async def _drive(
-    call: Call, requests: Sequence[bytes], in_flight: int, seconds: float, most: int
+    call: Call,
+    requests: Sequence[bytes],
+    in_flight: int,
+    seconds: float,
+    most: int,
+    gap_s: float = 0.0,
 ) -> tuple[Load, list[bytes]]:
-    """Calls with each request in turn, as many at a time as may be in flight."""
+    """Calls with each request in turn, as many at a time as may be in flight, and none before its
+    time."""
     numbers = itertools.count()
     latencies: list[float] = []
     answers: list[bytes] = []
@@ -140,6 +165,8 @@ async def _drive(
 
     async def one_after_another() -> None:
         while (number := next(numbers)) < most:
+            if gap_s:
+                await asyncio.sleep(started_s + number * gap_s - time.perf_counter())
             asked_s = time.perf_counter()
             if asked_s > end_s:
                 return
@@ -155,19 +182,26 @@ async def _unary(
     address: str, authors: Sequence[str], in_flight: int, seconds: float, most: int
 ) -> Load:
     async with _channel(address) as channel:
-        requests = [_post(author).SerializeToString() for author in authors]
+        requests = [post(author).SerializeToString() for author in authors]
         call = _call(channel, f"{PUBLISHER}/PublishPost")
         load, _ = await _drive(call, requests, in_flight, seconds, most)
         return load
 
 
 async def _batches(
-    address: str, authors: Sequence[str], size: int, in_flight: int, seconds: float, most: int
+    address: str,
+    authors: Sequence[str],
+    size: int,
+    in_flight: int,
+    seconds: float,
+    most: int,
+    gap_s: float,
 ) -> Load:
     async with _channel(address) as channel:
         call = _call(channel, f"{PUBLISHER}/PublishPosts")
         requests = _encoded_batches(authors, size)
-        load, answers = await _drive(call, requests, in_flight, seconds, -(-most // size))
+        calls = -(-most // size)
+        load, answers = await _drive(call, requests, in_flight, seconds, calls, gap_s)
     post_ids, notifications = _check(answers)
     return Load(
         len(post_ids), load.seconds, load.driver_cpu_s, load.latencies_ms, notifications, post_ids
@@ -180,7 +214,7 @@ def _encoded_batches(authors: Sequence[str], size: int) -> list[bytes]:
     calls = max(1, -(-len(authors) // size))
     return [
         hark_pb2.PublishPostsRequest(
-            posts=[_post(author) for author in itertools.islice(turns, size)]
+            posts=[post(author) for author in itertools.islice(turns, size)]
         ).SerializeToString()
         for _ in range(calls)
     ]
@@ -199,6 +233,32 @@ def _check(answers: Sequence[bytes]) -> tuple[list[str], int]:
     return post_ids, notifications
 
 
+async def _follows(
+    address: str, author: str, people: Sequence[str], size: int, in_flight: int
+) -> Load:
+    async with _channel(address) as channel:
+        stream: Any = channel.stream_unary(f"{SOCIAL_GRAPH}/ImportFollows")
+        requests = [
+            _edges(people[first : first + size], author) for first in range(0, len(people), size)
+        ]
+
+        async def call(request: bytes) -> bytes:
+            answer: bytes = await stream(iter([request]))
+            return answer
+
+        load, answers = await _drive(call, requests, in_flight, JOB_S_MAX, len(requests))
+    added = sum(hark_pb2.ImportFollowsResponse.FromString(answer).added for answer in answers)
+    if added != len(people):
+        raise RuntimeError(f"of {len(people):,} follows only {added:,} are new")
+    return Load(added, load.seconds, load.driver_cpu_s, load.latencies_ms)
+
+
+def _edges(people: Sequence[str], author: str) -> bytes:
+    return hark_pb2.ImportFollowsRequest(
+        edges=[hark_pb2.FollowRequest(follower_id=one, author_id=author) for one in people]
+    ).SerializeToString()
+
+
 async def _deliver(address: str, authors: Sequence[str], posts: int, deadline_s: float) -> Load:
     async with _channel(address) as channel:
         publish = _call(channel, f"{PUBLISHER}/PublishPosts")
@@ -210,6 +270,11 @@ async def _deliver(address: str, authors: Sequence[str], posts: int, deadline_s:
         took_s, spent_s = time.perf_counter() - started_s, cpu_s() - spent_s
     post_ids, notifications = _check(answers)
     return Load(notifications, took_s, spent_s, [], notifications, post_ids)
+
+
+async def _taken(address: str) -> int:
+    async with _channel(address) as channel:
+        return int(await _call(channel, f"{PUBLISHER}/Taken")(b""))
 
 
 async def _until_idle(address: str, deadline_s: float) -> float:
@@ -234,13 +299,13 @@ async def _publish_to_delivered(address: str, author: str, times: int) -> Load:
     async with _channel(address) as channel:
         publish = _call(channel, f"{PUBLISHER}/PublishPost")
         ask = _call(channel, f"{OPERATIONS}/GetLedger")
-        request = _post(author).SerializeToString()
+        request = post(author).SerializeToString()
         latencies = []
         started_s, spent_s = time.perf_counter(), cpu_s()
         for _ in range(times):
             asked_s = time.perf_counter()
-            post = hark_pb2.PublishPostResponse.FromString(await publish(request))
-            asking = hark_pb2.GetLedgerRequest(post_id=post.post_id).SerializeToString()
+            done = hark_pb2.PublishPostResponse.FromString(await publish(request))
+            asking = hark_pb2.GetLedgerRequest(post_id=done.post_id).SerializeToString()
             while not _all_delivered(await ask(asking)):
                 pass
             latencies.append((time.perf_counter() - asked_s) * 1000)

@@ -56,6 +56,34 @@ def bare_pages(data_dir: str, users: Sequence[str], seconds: float) -> list[floa
     return _timed(page, users, seconds)
 
 
+def replayed_pages(data_dir: str, users: Sequence[str], seconds: float) -> list[float]:
+    """The very statements of the reader's pages, noted and run again with nothing around them."""
+    snapshot, with_segments = SqliteSnapshot.open(Path(data_dir)), SegmentCache()
+    statements: dict[str, list[tuple[str, Any]]] = {}
+
+    def ask(user: str) -> None:
+        with snapshot:
+            Reading(snapshot, with_segments).inbox(user, PAGE, "", False)
+
+    for user in users:
+        ask(user)  # what is kept in memory is there from now on
+        noted = statements[user] = []
+
+        def note(_: Any, sql: str, bindings: Any, noted: list[tuple[str, Any]] = noted) -> bool:
+            noted.append((sql, bindings))
+            return True
+
+        snapshot.db.exec_trace = note
+        ask(user)
+        snapshot.db.exec_trace = None
+
+    def page(user: str) -> None:
+        for sql, bindings in statements[user]:
+            snapshot.db.execute(sql, bindings).fetchall()
+
+    return _timed(page, users, seconds)
+
+
 def _timed(page: Callable[[str], None], users: Sequence[str], seconds: float) -> list[float]:
     taken: list[float] = []
     for user in users:

@@ -1,20 +1,17 @@
-"""Rows about taking posts in."""
+"""Rows about taking posts in, many a call or very many followers; one by one, see `calling.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from benchmarks import bare, bare_servers, crowd, load
-from benchmarks.bench import AT_ONCE, NO_DELIVERY, Bench, about_driver
-from benchmarks.drivers import serving
+from benchmarks import bare, crowd, load
+from benchmarks.bench import AT_ONCE, NO_DELIVERY, NOTHING_SENT, Bench, about_driver
 from benchmarks.farm import Farm, Spent, running
-from benchmarks.figures import Figure, Row, at_least, at_most, percentile, ratio
+from benchmarks.figures import Figure, Mark, Row, at_least, at_most, percentile, ratio
 
 POSTS_PER_CALL = 500
-CALLS_IN_FLIGHT = 32
 BATCHES_IN_FLIGHT = 2
 POSTS_MAX = 200_000  # a round, however fast
 LARGE_PER_ROUND = 20
@@ -46,8 +43,8 @@ def to_a_million(bench: Bench) -> Iterator[Row]:
         limit=limit,
         limit_is="publish to 10 followers, p50",
         marks=[
-            at_most("ratio", ratio(figure, limit), 3),
-            at_most("ms", figure.median, 20),
+            at_most("ratio", ratio(figure, limit), 1.5),
+            at_most("ms", figure.median, 5),
         ],
         notes=[f"bare SQLite writes the same rows in {sqlite:.2f} ms (p50), fsync included"],
         memory_mib=memory,
@@ -61,121 +58,100 @@ def _p50_ms(bench: Bench, farm: Farm, authors: list[str]) -> float:
 
 
 def in_batches(bench: Bench) -> Iterator[Row]:
-    """PublishPosts, 500 posts a call, 200 followers each; without delivery, and with."""
-    alone = _batches_row(bench, "batches", "nothing sent", "--channel", "inbox", "--workers", "1")
-    assert alone.limit is not None
-    marks = [
-        at_least("ratio", ratio(alone.figure, alone.limit), 0.4),
-        at_least("posts/s", alone.figure.median, 20_000),
-    ]
-    yield replace(alone, marks=marks)
-    yield _batches_row(bench, "batches-delivered", "delivered meanwhile", *AT_ONCE)
-
-
-def _batches_row(bench: Bench, name: str, how: str, *flags: str) -> Row:
+    """PublishPosts, 500 posts a call; to 200 and to 1,000 followers; and while all is delivered."""
     with bench.data_dir() as data_dir:
-        with running(data_dir, *flags) as farm:
-            done = _batch_rounds(bench, farm, name)
+        with running(data_dir, *NOTHING_SENT) as farm:
+            taken = {size: _batch_rounds(bench, farm, size) for size in (200, 1_000)}
             memory = farm.memory_mib()
-        limit = _bare_batches(bench, data_dir)
+        limits = {size: _bare_batches(bench, data_dir, size) for size in taken}
+    yield _posts_row("batches", "nothing sent", taken[200], limits[200], memory, mark=True)
+    yield _accepted_row(taken[1_000], limits[1_000], memory)
+    with bench.data_dir() as data_dir:
+        with running(data_dir, *AT_ONCE) as farm:
+            done = _batch_rounds(bench, farm, 200)
+            memory = farm.memory_mib()
+        limit = _bare_batches(bench, data_dir, 200)
+    yield _posts_row("batches-delivered", "delivered meanwhile", done, limit, memory, mark=False)
+
+
+class _Rounds:
+    """The loads of some rounds, and what the last one took."""
+
+    def __init__(self, loads: list[load.Load], spent: Spent) -> None:
+        self.rates = [one.rate for one in loads]
+        self.last = loads[-1]
+        self.spent = spent
+
+
+def _posts_row(
+    name: str, how: str, done: _Rounds, limit: Figure, memory: dict[str, float], *, mark: bool
+) -> Row:
     figure = Figure.of("posts/s", done.rates)
+    marks = [
+        at_least("ratio", ratio(figure, limit), 0.6),
+        at_least(figure.unit, figure.median, 4e4),
+    ]
     return Row(
         name=name,
         what=f"PublishPosts, {POSTS_PER_CALL} a call, 200 followers each, {how}",
         figure=figure,
         limit=limit,
         limit_is=f"bare transactions of {POSTS_PER_CALL} posts, the same rows, and a checkpoint",
+        marks=marks if mark else [],
         notes=[f"{BATCHES_IN_FLIGHT} calls in flight", *about_driver(done.last)],
         memory_mib=memory,
         spent=done.spent,
     )
 
 
-class _Rounds:
-    """The rates of some rounds, and more about the last one."""
+def _accepted_row(done: _Rounds, limit: Figure, memory: dict[str, float]) -> Row:
+    """The same to more followers, counted in notifications."""
+    figure, beside = (
+        Figure.of("notifications/s", [rate * 1_000 for rate in rates])
+        for rates in (done.rates, limit.values)
+    )
+    marks = [at_least("ratio", ratio(figure, beside), 0.6), _millions(figure, 40)]
+    return Row(
+        name="accepted-1000",
+        what=f"PublishPosts, {POSTS_PER_CALL} a call, 1,000 followers each, accepted",
+        figure=figure,
+        limit=beside,
+        limit_is=f"bare transactions of {POSTS_PER_CALL} posts, the same rows, and a checkpoint",
+        marks=marks,
+        notes=[f"{BATCHES_IN_FLIGHT} calls in flight", *about_driver(done.last)],
+        memory_mib=memory,
+        spent=done.spent,
+    )
 
-    def __init__(self, loads: list[load.Load], spent: Spent | None) -> None:
-        self.rates = [one.rate for one in loads]
-        self.last = loads[-1]
-        self.spent = spent
+
+def _millions(figure: Figure, millions: int) -> Mark:
+    return at_least(figure.unit, figure.median, millions * 1e6)
 
 
-def _batch_rounds(bench: Bench, farm: Farm, name: str) -> _Rounds:
-    authors = crowd.authors_of(200)
+def _batch_rounds(bench: Bench, farm: Farm, followers: int) -> _Rounds:
+    authors = crowd.authors_of(followers)
     loads: list[load.Load] = []
-    spent = None
+    before = after = farm.usage()
     for number in range(bench.rounds + 1):
         before = farm.usage()
         done = bench.driver.run(
             load.batches, farm.grpc, authors, POSTS_PER_CALL, BATCHES_IN_FLIGHT,
             bench.round_s if number else 0.3, POSTS_MAX,
         )  # fmt: skip
-        spent = before.until(farm.usage(), done.count)
+        after = farm.usage()
         idle_s = bench.driver.run(load.until_idle, farm.grpc, IDLE_WITHIN_S)
         if number:
-            bench.tell(f"{name}: {done.rate:,.0f} posts/s, all delivered {idle_s:.1f} s later")
+            bench.tell(f"to {followers}: {done.rate:,.0f} posts/s, all done {idle_s:.1f} s later")
             loads.append(done)
-    return _Rounds(loads, spent)
+    return _Rounds(loads, before.until(after, loads[-1].count))
 
 
-def _bare_batches(bench: Bench, data_dir: Path) -> Figure:
-    posts = min(BARE_POSTS_MAX, POSTS_MAX)
+def _bare_batches(bench: Bench, data_dir: Path, followers: int) -> Figure:
     rates = []
     for _ in range(bench.rounds):
         seconds, copying_s = bench.driver.run(
-            bare.publish, str(data_dir), str(bench.scratch()), POSTS_PER_CALL, posts, 1
-        )
+            bare.publish, str(data_dir), str(bench.scratch()), POSTS_PER_CALL, BARE_POSTS_MAX,
+            followers,
+        )  # fmt: skip
         rates.append(len(seconds) * POSTS_PER_CALL / (sum(seconds) + copying_s))
     return Figure.of("posts/s", rates)
-
-
-def one_by_one(bench: Bench) -> Iterator[Row]:
-    """PublishPost, 32 in flight, 200 followers each, beside a handler that does nothing."""
-    with serving(bare_servers.empty_publisher) as address:
-        empty = _unary_rounds(bench, address, "an empty handler")
-    limit = Figure.of("posts/s", empty.rates)
-    for name, how, flags in (
-        ("unary", "nothing sent", ("--channel", "inbox", "--workers", "1")),
-        ("unary-delivered", "delivered meanwhile", AT_ONCE),
-    ):
-        with bench.data_dir() as data_dir, running(data_dir, *flags) as farm:
-            done = _unary_rounds(bench, farm.grpc, name, farm)
-            memory = farm.memory_mib()
-        figure = Figure.of("posts/s", done.rates)
-        yield Row(
-            name=name,
-            what=f"PublishPost, {CALLS_IN_FLIGHT} in flight, 200 followers each, {how}",
-            figure=figure,
-            limit=limit,
-            limit_is="an empty grpc.aio handler on uvloop, same messages and client",
-            marks=[at_least("ratio", ratio(figure, limit), 0.5)],
-            notes=[
-                f"{_latencies(done.last)}; of the empty handler {_latencies(empty.last)}",
-                *about_driver(done.last),
-                f"for the empty handler {about_driver(empty.last)[0]}",
-            ],
-            memory_mib=memory,
-            spent=done.spent,
-        )
-
-
-def _latencies(done: load.Load) -> str:
-    middle, late = (percentile(done.latencies_ms, share) for share in (0.5, 0.99))
-    return f"p50 {middle:.1f} ms, p99 {late:.1f} ms"
-
-
-def _unary_rounds(bench: Bench, address: str, name: str, farm: Farm | None = None) -> _Rounds:
-    authors = crowd.authors_of(200)
-    loads: list[load.Load] = []
-    spent = None
-    for number in range(bench.rounds + 1):
-        before = farm.usage() if farm else None
-        seconds = bench.round_s if number else 0.3
-        done = bench.driver.run(load.unary, address, authors, CALLS_IN_FLIGHT, seconds, POSTS_MAX)
-        if farm and before:
-            spent = before.until(farm.usage(), done.count)
-            bench.driver.run(load.until_idle, address, IDLE_WITHIN_S)
-        if number:
-            bench.tell(f"{name}: {done.rate:,.0f} posts/s")
-            loads.append(done)
-    return _Rounds(loads, spent)
