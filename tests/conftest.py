@@ -13,6 +13,18 @@ from tests.farm_process import FarmProcess, StartFarm
 _REPORT = pytest.StashKey[pytest.TestReport]()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that ask for much time begin first: at the end nobody is left alone with one."""
+    items.sort(key=_time_asked_for_s, reverse=True)
+
+
+def _time_asked_for_s(item: pytest.Item) -> float:
+    """0 for the usual, so that all others stay beside those of their module."""
+    asked = item.get_closest_marker("timeout")
+    return float(asked.args[0]) if asked is not None else 0.0
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,

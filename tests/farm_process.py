@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 READY_S = 30.0
 STOP_S = 12.0  # a farm drains within 10 s
 LOOK_EVERY_S = 0.02
+LOOK_EVERY_S_MAX = 0.1
 READY_LINE = re.compile(
     r"hark ready grpc=(?P<grpc>\S+:(?P<grpc_port>\d+)) http=(?P<http>\S+:(?P<http_port>\d+)) "
     r"workers=(?P<workers>\d+) pid=(?P<pid>\d+)\n"
@@ -43,15 +44,21 @@ T = TypeVar("T")
 
 
 def wait_until(predicate: Callable[[], T], deadline_s: float = 5.0) -> T:
-    """The first true value of `predicate`, asked every 20 ms, so no wait is longer than needed.
+    """The first true value of `predicate`, so that no wait is much longer than needed.
 
     Fails after the deadline with the last value seen.
     """
-    end_s = time.monotonic() + deadline_s
+    begun_s = time.monotonic()
     while not (value := predicate()):
-        assert time.monotonic() < end_s, f"after {deadline_s:g} s it is still {value!r}"
-        threading.Event().wait(LOOK_EVERY_S)
+        waited_s = time.monotonic() - begun_s
+        assert waited_s < deadline_s, f"after {deadline_s:g} s it is still {value!r}"
+        threading.Event().wait(_pause_s(waited_s))
     return value
+
+
+def _pause_s(waited_s: float) -> float:
+    """Until it is asked again. To ask costs what is waited for some of its time."""
+    return min(max(waited_s / 20, LOOK_EVERY_S), LOOK_EVERY_S_MAX)
 
 
 async def wait_until_async(predicate: Callable[[], Any], deadline_s: float = 5.0) -> Any:
@@ -59,15 +66,16 @@ async def wait_until_async(predicate: Callable[[], Any], deadline_s: float = 5.0
     import asyncio
 
     loop = asyncio.get_running_loop()
-    end_s = loop.time() + deadline_s
+    begun_s = loop.time()
     while True:
         asked = predicate()
         value = await asked if inspect.isawaitable(asked) else asked
         if value:
             return value
-        assert loop.time() < end_s, f"after {deadline_s:g} s it is still {value!r}"
+        waited_s = loop.time() - begun_s
+        assert waited_s < deadline_s, f"after {deadline_s:g} s it is still {value!r}"
         tick = loop.create_future()
-        loop.call_later(LOOK_EVERY_S, tick.set_result, None)
+        loop.call_later(_pause_s(waited_s), tick.set_result, None)
         await tick
 
 

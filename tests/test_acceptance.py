@@ -28,6 +28,7 @@ pytestmark = pytest.mark.process
 POSTS = 1_000
 FOLLOWERS = 6  # of user1 among the sample people
 CALLERS = 64
+AUDITORS = 8
 CALL_S = 20.0
 SETTLE_S = 40.0
 DEFINITE = (
@@ -37,6 +38,8 @@ DEFINITE = (
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 )
 ROLES = ("store", "gateway", "worker", "reader", "web")
+# A gateway that was killed is back long before gRPC would look for it by itself.
+SOON_AGAIN = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ class Client:
 
     def __init__(self, hark: FarmProcess) -> None:
         self._hark = hark
-        self._channel = grpc.insecure_channel(hark.grpc_address)
+        self._channel = grpc.insecure_channel(hark.grpc_address, SOON_AGAIN)
 
     def publish(self, post_id: str, author: str = "user1") -> int:
         """How many notifications were queued."""
@@ -147,8 +150,9 @@ def check(data_dir: Path) -> None:
 def assert_all_ended(client: Client, post_ids: Sequence[str], audience: int = FOLLOWERS) -> int:
     """Every post's ledger is whole and settled; returns how many are dead."""
     dead = 0
-    for post_id in post_ids:
-        ledger = client.ledger(post_id)
+    with ThreadPoolExecutor(AUDITORS) as pool:
+        ledgers = pool.map(client.ledger, post_ids)
+    for post_id, ledger in zip(post_ids, ledgers, strict=True):
         assert ledger.unaccounted == 0, post_id
         assert ledger.delivered + ledger.dead == audience, (post_id, ledger)
         dead += ledger.dead

@@ -21,8 +21,8 @@ from tests.farm_process import wait_until_async
 pytestmark = pytest.mark.process
 
 HEARD_WITHIN_S = 1.5  # of a jump, by every process
-BACKOFF = Backoff(3_000, 30_000)
-FROZEN_S = 10.0 + 3.0  # a lease and a delay
+BACKOFF = Backoff(1_500, 30_000)
+FROZEN_S = 10.0 + 1.5  # a lease and a delay
 # By whole hours, as who reads the log takes it; and nothing sets back the clock that never does.
 JUMPS = {False: ("+10d", "-10d", "+1h"), True: ("+1h", "+10d")}
 

@@ -23,7 +23,8 @@ from tests.farm_process import FarmProcess, StartFarm, wait_until
 pytestmark = pytest.mark.process
 
 CROWD = 3_000
-BACKOFF = Backoff(8_000, 60_000)
+LIVES = 3
+BACKOFF = Backoff(5_000, 60_000)
 POSTS = 40
 PEOPLE = 6  # who follow user1 among the sample people
 LOG_S = 0.002  # it knows milliseconds
@@ -61,13 +62,15 @@ def test_a_farm_killed_with_a_large_batch_leased_poisons_nobody(
     slow = ("--simulated-latency-ms", "2500-3000", "--worker-concurrency", "2000")
     hark = farm(*flags, *slow)
     publish(hark, "p1", author="star")
-    for _ in range(3):
+    for life in range(1, LIVES + 1):
         wait_until(lambda: waiting(hark)[2], 20)
         hark.kill_tree()
         queued, retrying, leases = waiting(hark)
         assert queued > 0
         assert retrying == 0, "no try was counted"
         assert leases > 0, "it was not killed while it delivered"
+        if life == LIVES:
+            hark.flags += ("--simulated-latency-ms", "0-1")
         hark.start()
     wait_until(lambda: waiting(hark) == (0, 0, 0), 30)
     assert hark.stop() == 0

@@ -55,7 +55,7 @@ def test_a_disk_that_fails_for_good_is_told_of_and_not_hammered(
         assert next(watch).status == SERVING
         broken.touch()
         with pytest.raises(grpc.RpcError) as unknown:
-            publisher.PublishPost(post_of("in flight"), timeout=3)
+            publisher.PublishPost(post_of("in flight"), timeout=1)
         assert unknown.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert next(watch).status == NOT_SERVING
         status, body = readiness(hark)

@@ -326,7 +326,7 @@ async def test_random_cuts_leave_nothing_out(hark: FarmProcess, person: Person) 
     assert known == {one.id: (one.status, one.read) for one in all_pages(person)}
 
 
-POSTS = 200
+POSTS = 100
 
 
 def write(person: Person, posts: int) -> None:

@@ -476,6 +476,6 @@ def _bounded(examples: int, steps: int) -> settings:
 
 
 TestFarm = Farm.TestCase
-TestFarm.settings = _bounded(60, 30)
+TestFarm.settings = _bounded(40, 30)
 TestLongFarm = pytest.mark.slow(pytest.mark.timeout(3_600)(LongFarm.TestCase))
 TestLongFarm.settings = _bounded(1_500, 50)

@@ -120,7 +120,7 @@ def notifications(draw: st.DrawFn) -> Notification:
     kind=st.sampled_from([EventKind.ADDED, EventKind.UPDATED]),
     others=st.lists(st.tuples(TEXT, TEXT, TEXT, st.booleans(), st.booleans()), min_size=2),
 )
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=80, deadline=None, derandomize=True, database=None)
 def test_a_template_shows_what_execution_shows(
     query: str, one: Notification, kind: EventKind, others: list[tuple[str, str, str, bool, bool]]
 ) -> None:

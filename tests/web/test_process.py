@@ -85,7 +85,7 @@ def test_a_request_in_flight_is_answered(start_web: StartWeb) -> None:
 
 
 def test_a_request_that_never_ends_is_cut(start_web: StartWeb) -> None:
-    web = start_web().wait_serving()
+    web = start_web(hurry={"gateway.web.DRAIN_S": DRAIN_S / 4}).wait_serving()
     with _connected(web) as connection:
         connection.sendall(TYPENAME_REQUEST[:-5])
         _settled(web)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.conftest import ALLOWED_ORIGIN
+from tests.web.conftest import ALLOWED_ORIGIN, StartWeb
 from tests.web.web_process import JSON, TYPENAME, Reply, WebProcess, ask, run
 
 pytestmark = pytest.mark.process
@@ -220,7 +220,8 @@ def test_page_of_an_allowed_site_may_ask(web: WebProcess) -> None:
     assert reply.headers["vary"] == "Origin"
 
 
-def test_unavailable_store_is_said_so(web: WebProcess) -> None:
+def test_unavailable_store_is_said_so(start_web: StartWeb) -> None:
+    web = start_web(hurry={"farm.client.GIVE_UP_S": 1.0}).wait_serving()
     answer = run(web.address, '{ getNotifications(userId: "user1") { id } }')
     (error,) = answer["errors"]
     assert error["extensions"]["code"] == "UNAVAILABLE"

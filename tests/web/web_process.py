@@ -84,8 +84,11 @@ class WebProcess:
         number: int = 1,
         port: int = 0,
         terms: Terms | None = None,
+        hurry: Mapping[str, float] | None = None,
         **settings: Any,
     ) -> None:
+        """`hurry`: constants of modules that are less in it than they are, for a test that would
+        only wait for them."""
         self._port = _Port(port)
         self.address = f"127.0.0.1:{self._port.number}"
         sockets, metrics = directory / "sockets", directory / "metrics"
@@ -99,10 +102,13 @@ class WebProcess:
             settings=Settings(http_port=self._port.number, log_format="text", **settings),
         )
         self.log_path = directory / f"web-{number}.log"
-        hurried = f"from gateway.web import Terms, main; main({terms})"
+        hurried = "from gateway.web import Terms, USUAL, main"
+        for name, value in (hurry or {}).items():
+            hurried += f"\nimport {name.rpartition('.')[0]}; {name} = {value}"
+        hurried += f"\nmain({terms or 'USUAL'})"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *(("-c", hurried) if terms else ("-m", "gateway.web"))],
+                [sys.executable, *(("-c", hurried) if terms or hurry else ("-m", "gateway.web"))],
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=log,
