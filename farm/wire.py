@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from farm.errors import HarkError, from_code
-from farm.lifecycle import State
+from farm.lifecycle import State as State  # noqa: PLC0414 - for those who see no more of the inside
 
 VERSION = 1
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
@@ -536,11 +536,23 @@ def _outcome(row: Any) -> Outcome:
             raise WireError("no outcome")
 
 
+_STATES = {state.value: state for state in State}  # quicker than asking the enum, for many
+
+
 def notification(row: Sequence[Any]) -> Notification:
     """A notification as it came over the wire."""
-    plain = Notification(*row)
-    deliveries = [Delivery(*d)._replace(state=State(d[1])) for d in plain.deliveries]
-    return plain._replace(state=State(plain.state), deliveries=deliveries)
+    id_, user_id, post_id, author_id, text, created_us, read, state, attempts, cursor, parts = row
+    return Notification(
+        id_, user_id, post_id, author_id, text, created_us, read, _STATES[state], attempts, cursor,
+        _deliveries(parts),
+    )  # fmt: skip
+
+
+def _deliveries(rows: list[Any]) -> list[Delivery]:
+    return [
+        Delivery(channel, _STATES[state], attempts, error, next_us)
+        for channel, state, attempts, error, next_us in rows
+    ]
 
 
 def frame(body: list[Any]) -> Frame:
@@ -590,8 +602,7 @@ def alike(rows: Sequence[Any]) -> list[list[Alike]]:
 
 def explanation(row: Sequence[Any]) -> Explanation:
     plain = Explanation(*row)
-    deliveries = [Delivery(*d)._replace(state=State(d[1])) for d in plain.deliveries]
-    return plain._replace(deliveries=deliveries)
+    return plain._replace(deliveries=_deliveries(row[3]))
 
 
 def dead_letters(row: Sequence[Any]) -> DeadLetters:

@@ -105,7 +105,7 @@ class Query:
     async def get_notifications(self, info: Asked, user_id: strawberry.ID) -> list[Notification]:
         user = checked_id("userId", user_id)
         page = await info.context.store.inbox(user, INBOX_PAGE_DEFAULT)
-        return [Notification.of(row) for row in page.notifications]
+        return Notification.all_of(page.notifications)
 
     @strawberry.field
     async def get_metrics(self, info: Asked) -> Metrics:

@@ -132,7 +132,7 @@ def test_what_is_asked_most_has_a_writer() -> None:
         }
         if short:
             del shown["content"]
-        assert executor.writers["getNotifications"]([Notification.of(row)]) == to_json([shown])
+        assert executor.writers["getNotifications"](Notification.all_of([row])) == to_json([shown])
 
 
 def test_the_variants_of_a_query_are_bounded() -> None:
