@@ -16,7 +16,7 @@ from farm.cursor import END, InboxCursors, Signer
 from farm.errors import Corrupt
 from farm.lifecycle import REST, Part, Reason, State, part_of
 from farm.store.ledger import ledger_of
-from farm.store.sources import Source, sources_of
+from farm.store.sources import Seen, Source
 from farm.store.storage import NO_SEQ, PartRow, PostRow, Snapshot
 from farm.wire import Delivery, InboxPage, Notification, People, Post, User
 
@@ -107,17 +107,16 @@ class Reading:
         number = self._snapshot.number_of(user_id)
         if number is None:
             return InboxPage([], has_more=False, unread=0, live_cursor=live)
-        sources = list(sources_of(self._snapshot, number, before))
-        unread = sum(source.unread for source in sources)
+        seen = Seen(self._snapshot, number)
         found: list[_Shown] = []
-        for some in self._shown(sources, before, size + 1, unread_only=unread_only):
+        for some in self._shown(seen, before, size + 1, unread_only=unread_only):
             found += some
             if len(found) > size:
                 break
         return InboxPage(
             self._notifications(user_id, number, found[:size]),
             has_more=len(found) > size,
-            unread=unread,
+            unread=seen.unread,
             live_cursor=live,
         )
 
@@ -126,17 +125,17 @@ class Reading:
         number = self._snapshot.number_of(user_id)
         if number is None:
             return 0
-        return sum(source.unread for source in sources_of(self._snapshot, number))
+        return Seen(self._snapshot, number).unread
 
     def delivered(self, user_id: str, size: int) -> list[Notification]:
         """The newest that were delivered, newest first."""
         number = self._snapshot.number_of(user_id)
         if number is None:
             return []
-        sources = list(sources_of(self._snapshot, number))
+        seen = Seen(self._snapshot, number)
         found: list[Notification] = []
         looked_at = 0
-        for some in self._shown(sources, NO_SEQ, size, unread_only=False):
+        for some in self._shown(seen, NO_SEQ, size, unread_only=False):
             notifications = self._notifications(user_id, number, some)
             found += [one for one in notifications if one.state is State.DELIVERED]
             looked_at += len(some)
@@ -145,10 +144,10 @@ class Reading:
         return found[:size]
 
     def _shown(
-        self, sources: list[Source], before: int, together: int, *, unread_only: bool
+        self, seen: Seen, before: int, together: int, *, unread_only: bool
     ) -> Iterator[list[_Shown]]:
         """The visible posts below `before`, newest first, so many at a time."""
-        merged = self._merge(sources, before, unread_only=unread_only)
+        merged = _merged(seen.by_last_post(together), before, unread_only=unread_only)
         while places := list(islice(merged, together)):
             posts = self._posts([seq for seq, _ in places])
             some = [(posts[seq], source) for seq, source in places if seq in posts]
@@ -167,23 +166,6 @@ class Reading:
                 missing = seqs
             known.update(self._snapshot.posts(missing))
         return known
-
-    def _merge(
-        self, sources: list[Source], before: int, *, unread_only: bool
-    ) -> Iterator[tuple[int, Source]]:
-        """The seqs of the visible posts below `before`, newest first."""
-        heap = [top for source in sources if (top := _top(source, before)) is not None]
-        heapq.heapify(heap)
-        while heap:
-            seq, ordinal, source = heap[0]
-            shown = source.newest_shown(ordinal, unread_only=unread_only)
-            if shown == ordinal:
-                yield -seq, source
-                shown = ordinal - 1
-            if shown > source.base:
-                heapq.heapreplace(heap, (-source.history.seq(shown), shown, source))
-            else:
-                heapq.heappop(heap)
 
     def notification(
         self, user_id: str, number: int, post: PostRow, source: Source
@@ -278,7 +260,7 @@ class Reading:
             user_id,
             author.followers if author is not None else 0,
             self._snapshot.following_count(number),
-            sum(source.unread for source in sources_of(self._snapshot, number)),
+            Seen(self._snapshot, number).unread,
         )
 
     def followers(self, author_id: str, size: int, token: str) -> People:
@@ -330,6 +312,35 @@ class Reading:
 
     def _members(self, segment: int) -> BitMap:
         return self._segments.members(self._snapshot, segment)
+
+
+def _merged(
+    some: Iterator[list[Source]], before: int, *, unread_only: bool
+) -> Iterator[tuple[int, Source]]:
+    """The seqs of the visible posts below `before`, newest first.
+
+    The authors come by their last posts: those who did not come yet have posted nothing as new as
+    the last post of the last who came.
+    """
+    heap: list[tuple[int, int, Source]] = []
+    reached = NO_SEQ
+    while True:
+        while reached and (not heap or -heap[0][0] < reached):
+            more = next(some, [])
+            heap += [top for source in more if (top := _top(source, before)) is not None]
+            heapq.heapify(heap)
+            reached = more[-1].last_seq if more else 0
+        if not heap:
+            return
+        seq, ordinal, source = heap[0]
+        shown = source.newest_shown(ordinal, unread_only=unread_only)
+        if shown == ordinal:
+            yield -seq, source
+            shown = ordinal - 1
+        if shown > source.base:
+            heapq.heapreplace(heap, (-source.history.seq(shown), shown, source))
+        else:
+            heapq.heappop(heap)
 
 
 def _top(source: Source, before: int) -> tuple[int, int, Source] | None:

@@ -82,15 +82,47 @@ class Source:
         return unread
 
 
-def sources_of(snapshot: Snapshot, user: int, before: int = NO_SEQ) -> Iterator[Source]:
-    """Whose posts the person sees now. `before`: what is looked for lies below this seq."""
-    muted, up_to = snapshot.mutes(user), snapshot.read_up_to(user)
-    flipped = dict(snapshot.flipped(user))
-    reached = min(before, up_to + 1) if up_to else before
-    for row in snapshot.following(user, reached):
-        number, last_seq, _, _, _, _, since, _ = row
-        if last_seq > since and number not in muted:
-            yield _source(snapshot, row, up_to, flipped.get(number))
+class Seen:
+    """Whose posts a person sees now."""
+
+    def __init__(self, snapshot: Snapshot, user: int) -> None:
+        self._snapshot = snapshot
+        self._user = user
+        self._up_to = snapshot.read_up_to(user)
+        self._flipped = dict(snapshot.flipped(user))
+
+    def sources(self) -> Iterator[Source]:
+        return map(self._source, self._snapshot.seen(self._user, self._reached))
+
+    def by_last_post(self, first: int) -> Iterator[list[Source]]:
+        """All, those first whose last post is the newest; so many, and then more at a time."""
+        below = NO_SEQ
+        while rows := self._snapshot.seen_last(self._user, below, first):
+            yield [self._source(row) for row in rows]
+            below = rows[-1][1]
+            first *= 4
+
+    @property
+    def unread(self) -> int:
+        """How many posts they are that the person sees and has not read."""
+        unread, odd = self._snapshot.unread_plainly(self._user, self._up_to)
+        if odd:
+            rows = self._snapshot.seen_oddly(self._user, self._up_to, self._reached)
+            unread += sum(self._source(row).unread for row in rows)
+        return unread
+
+    @property
+    def _reached(self) -> int:
+        """Of whom it must be known which of their posts were marked."""
+        return self._up_to + 1 if self._up_to else NO_SEQ
+
+    def _source(self, row: Followed) -> Source:
+        return _source(self._snapshot, row, self._up_to, self._flipped.get(row[0]))
+
+
+def sources_of(snapshot: Snapshot, user: int) -> Iterator[Source]:
+    """Whose posts the person sees now."""
+    return Seen(snapshot, user).sources()
 
 
 def source_of(snapshot: Snapshot, user: int, number: int) -> Source | None:

@@ -74,10 +74,28 @@ _PARTS_NEAR = (
 _SEGMENT = "id, author, lower, since, until, size from segment"
 _RELATION = "user, author, kind, since, until, base from relation"
 _FOLLOWED = (
-    "select relation.author, last_seq, last_ordinal, expired, iif(last_seq >= ?, newest, null),"
+    "select relation.author, last_seq, last_ordinal, expired, iif(last_seq >= ?2, newest, null),"
     " (select ordinals from retracted_of where retracted_of.author = relation.author), since, base"
-    " from relation cross join author on author.number = relation.author"
-    " where relation.user = ? and kind = ? and until = 0"
+)
+# Who sees what begins here, for lists and for counts.
+_SEEN = (
+    " from relation cross join author on author.number = relation.author"  # noqa: S608
+    f" where relation.user = ?1 and kind = {FOLLOW} and until = 0 and last_seq > since"
+    " and relation.author not in"
+    f" (select author from relation where user = ?1 and kind = {MUTE} and until = 0)"
+)
+_ODD = (
+    "(exists (select 1 from retracted_of where retracted_of.author = relation.author)"
+    " or relation.author in (select author from read_mark where user = ?1)"
+    " or (?3 > 0 and ?3 < last_seq))"
+)
+_SEEN_LAST = f"{_FOLLOWED}{_SEEN} and last_seq < ?3 order by last_seq desc limit ?4"
+_SEEN_ODDLY = f"{_FOLLOWED}{_SEEN} and {_ODD}"
+# The sum of both numbers: a second one would look at everything once more.
+_ODD_UNIT = 2**44
+_UNREAD = (
+    f"select sum(iif({_ODD}, {_ODD_UNIT},"
+    f" iif(?3 >= last_seq, 0, last_ordinal - max(base, expired)))){_SEEN}"
 )
 
 
@@ -231,8 +249,18 @@ class SqliteSnapshot:
         ).fetchone()
         return None if row is None else RelationRow(*row)
 
-    def following(self, user: int, reached: int) -> Iterator[Followed]:
-        return self.db.execute(_FOLLOWED, (reached, user, FOLLOW))
+    def seen(self, user: int, reached: int) -> Iterator[Followed]:
+        return self.db.execute(_FOLLOWED + _SEEN, (user, reached))
+
+    def seen_last(self, user: int, below: int, limit: int) -> list[Followed]:
+        return list(self.db.execute(_SEEN_LAST, (user, 0, below, limit)))
+
+    def seen_oddly(self, user: int, up_to: int, reached: int) -> Iterator[Followed]:
+        return self.db.execute(_SEEN_ODDLY, (user, reached, up_to))
+
+    def unread_plainly(self, user: int, up_to: int) -> tuple[int, int]:
+        odd, unread = divmod(self.db.execute(_UNREAD, (user, None, up_to)).get or 0, _ODD_UNIT)
+        return unread, odd
 
     def followed_by(self, user: int) -> list[int]:
         statement = "select author from relation where user = ? and kind = ? and until = 0"

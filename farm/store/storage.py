@@ -120,7 +120,7 @@ class RelationRow(NamedTuple):
     base: int  # the author's last ordinal at `since`
 
 
-# An author whom a person follows now, as far as pages and counts ask: number, last_seq,
+# An author whose posts a person sees, as far as pages and counts ask: number, last_seq,
 # last_ordinal, expired and newest (None where it was not asked for) of the author's row, the sealed
 # ordinals of what they retracted, since and base of the following. It has no names because a page
 # may go through thousands, and names cost a third more.
@@ -204,9 +204,22 @@ class Snapshot(Protocol):
     def relation(self, user: int, author: int, kind: int) -> RelationRow | None:
         """The newest."""
 
-    def following(self, user: int, reached: int) -> Iterator[Followed]:
-        """The open followings of a user, muted authors included; `newest` of those authors who have
-        posted from the seq `reached` on. Authors without a row have no post and are left out."""
+    def seen(self, user: int, reached: int) -> Iterator[Followed]:
+        """The authors whose posts a user sees: those followed and not muted who have posted since;
+        `newest` of those who have posted from the seq `reached` on."""
+
+    def seen_last(self, user: int, below: int, limit: int) -> list[Followed]:
+        """Of the same those whose last post lies below a seq, the newest first, all with
+        `newest`."""
+
+    def seen_oddly(self, user: int, up_to: int, reached: int) -> Iterator[Followed]:
+        """Of the same those who have retracted something, of whom the user has marked single posts,
+        or who have posted before and after the change `up_to`. The others' posts are unread
+        altogether, or all read."""
+
+    def unread_plainly(self, user: int, up_to: int) -> tuple[int, int]:
+        """How many posts of all others are unread, where those up to `up_to` are read; and how many
+        odd ones there are."""
 
     def followed_by(self, user: int) -> list[int]:
         """The authors whom the user follows."""

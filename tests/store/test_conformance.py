@@ -14,6 +14,7 @@ from farm.store.storage import (
     DEEDS_KEPT_MAX,
     FOLLOW,
     MUTE,
+    NO_SEQ,
     TAIL,
     AuthorRow,
     Deed,
@@ -280,24 +281,64 @@ def test_the_newest_relation_of_a_kind(storage: Storage) -> None:
     assert storage.relation(1, 5, FOLLOW) is None
 
 
-def test_followings_are_the_open_ones_muted_authors_included(storage: Storage) -> None:
+def test_seen_are_those_followed_and_not_muted_who_have_posted_since(storage: Storage) -> None:
+    rows = [RelationRow(1, author, FOLLOW, author, 0, 1) for author in (2, 3, 4, 5, 6, 7)]
+    storage.add_relations(
+        [*rows, RelationRow(1, 5, MUTE, 9, 0, 0), RelationRow(1, 8, MUTE, 9, 0, 0)]
+    )
+    storage.close_relation(rows[2], 12)
+    storage.save_authors(
+        [
+            AuthorRow(3, 1, 30, 9, b"older", 0, expired=2),
+            AuthorRow(4, 1, 40, 2, b"left", 0),
+            AuthorRow(5, 1, 45, 2, b"muted", 0),
+            AuthorRow(6, 1, 50, 3, b"newer", 0),
+            AuthorRow(7, 1, 7, 1, b"before", 0),
+        ]
+    )
+    older = (3, 30, 9, 2, b"older", None, 3, 1)
+    newer = (6, 50, 3, 0, b"newer", None, 6, 1)
+    assert sorted(storage.seen(1, 30)) == [older, newer], "author 2 has no row, so no post"
+    assert sorted(storage.seen(1, 31)) == [(*older[:4], None, *older[5:]), newer]
+    assert storage.seen_last(1, NO_SEQ, 1) == [newer]
+    assert storage.seen_last(1, NO_SEQ, 9) == [newer, older]
+    assert storage.seen_last(1, 50, 9) == [older]
+    assert storage.seen_last(2, NO_SEQ, 9) == []
+
+
+def test_what_is_unread_of_those_of_whom_nothing_else_is_known(storage: Storage) -> None:
+    storage.add_relations(RelationRow(1, author, FOLLOW, author, 0, 1) for author in (2, 3, 6))
+    storage.save_authors(
+        [
+            AuthorRow(2, 1, 20, 5, b"", 0),
+            AuthorRow(3, 1, 30, 9, b"", 0, expired=2),
+            AuthorRow(6, 1, 50, 4, b"newer", 0),
+        ]
+    )
+
+    def odd(up_to: int, reached: int = 0) -> list[int]:
+        return sorted(row[0] for row in storage.seen_oddly(1, up_to, reached))
+
+    assert storage.unread_plainly(1, 0) == (4 + 7 + 3, 0)
+    assert odd(0) == []
+    assert storage.unread_plainly(1, 30) == (0, 1)
+    assert odd(30) == [6]
+    storage.save_retracted_of(6, b"some")
+    assert storage.unread_plainly(1, 0) == (4 + 7, 1)
+    assert list(storage.seen_oddly(1, 0, 51)) == [(6, 50, 4, 0, None, b"some", 6, 1)]
+    storage.save_flipped(1, 2, b"one")
+    storage.save_flipped(2, 3, b"another's")
+    assert storage.unread_plainly(1, 0) == (7, 2)
+    assert odd(0) == [2, 6]
+    assert storage.unread_plainly(7, 0) == (0, 0)
+
+
+def test_whom_somebody_follows_and_mutes(storage: Storage) -> None:
     rows = [RelationRow(1, author, FOLLOW, author, 0, 0) for author in (2, 3, 4, 6)]
     storage.add_relations(
         [*rows, RelationRow(1, 3, MUTE, 9, 0, 0), RelationRow(1, 5, MUTE, 9, 0, 0)]
     )
     storage.close_relation(rows[2], 12)
-    storage.save_authors(
-        [
-            AuthorRow(3, 1, 30, 2, b"older", 0, expired=1),
-            AuthorRow(4, 1, 40, 2, b"left", 0),
-            AuthorRow(6, 1, 50, 3, b"newer", 0),
-        ]
-    )
-    storage.save_retracted_of(6, b"some")
-    older = (3, 30, 2, 1, None, None, 3, 0)
-    newer = (6, 50, 3, 0, b"newer", b"some", 6, 0)
-    assert sorted(storage.following(1, 50)) == [older, newer], "author 2 has no row, so no post"
-    assert next(storage.following(1, 30))[4] == b"older"
     assert storage.following_count(1) == 3
     assert storage.mutes(1) == {3, 5}
     assert storage.following_ids(1, "", 10) == ["bob", "cat", "star"]
