@@ -201,7 +201,8 @@ class StoreClient:
     ) -> None:
         self._clock = clock
         self._metrics = metrics
-        self._full_until_s = float("-inf")
+        self._full_until_s: float | None = None  # from then on one call of many posts may try
+        self._many_in_flight = 0
         self._writes = Lane(
             sockets.asker(addresses.store),
             Kind.WRITE,
@@ -239,9 +240,11 @@ class StoreClient:
 
     def check_room(self) -> None:
         """Raises `ResourceExhausted` where many posts would wait too long, or where the store has
-        just refused most of as many, before anything is done for them."""
+        just refused most of as many, before anything is done for them. After a moment one call at
+        a time finds out whether it still does."""
         self._writes.check_room()
-        if self._clock.monotonic_s() < self._full_until_s:
+        until_s = self._full_until_s
+        if until_s is not None and (self._many_in_flight or self._clock.monotonic_s() < until_s):
             raise ResourceExhausted(
                 "most posts are refused now; ask again later", retry_after_ms=RETRY_AFTER_MS
             )
@@ -295,12 +298,16 @@ class StoreClient:
         checked = [_checked(post, now_us) for post in posts]
         operations = [one for one in checked if not isinstance(one, HarkError)]
         size = sum(len(post.content) + 256 for post in posts)
-        answers = await self._writes.call_many(operations, size) if operations else ()
+        self._many_in_flight += 1
+        try:
+            answers = await self._writes.call_many(operations, size) if operations else ()
+        finally:
+            self._many_in_flight -= 1
         if answers and all(answer[0] == Unavailable.code for answer in answers):
             raise from_code(*answers[0])
         refused = sum(answer[0] == ResourceExhausted.code for answer in answers)
-        if 2 * refused > max(len(answers), MANY_POSTS):
-            self._full_until_s = self._clock.monotonic_s() + STEP_ASIDE_S
+        full = 2 * refused > max(len(answers), MANY_POSTS)
+        self._full_until_s = self._clock.monotonic_s() + STEP_ASIDE_S if full else None
         waiting = iter(answers)
         outcomes = [
             one if isinstance(one, HarkError) else _outcome(next(waiting)) for one in checked

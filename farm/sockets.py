@@ -83,6 +83,10 @@ class Addresses:
         """Where a process takes news of people who are online there."""
         return self._at(f"live-{place}")
 
+    def own(self, role: str, number: int) -> str:
+        """Where a gRPC process reaches itself, and nobody else: others may share its port."""
+        return f"unix:{self._directory / f'own-{role}-{number}'}"
+
     def control(self, role: str, number: int) -> str:
         return self._at(f"control-{role}-{number}")
 

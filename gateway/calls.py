@@ -15,7 +15,7 @@ import logging
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -29,8 +29,11 @@ from farm.observe import log
 from gateway.status import Context, abort
 
 # Calls in flight share this process's time, so that more of them would only each take longer: this
-# many small ones take about a tenth of a second.
-CALLS_MAX = 256
+# many small ones take about a tenth of a second, and whoever waited for as long before is refused,
+# so that who is taken is answered soon.
+CALLS_MAX = 128
+BUSY_FROM = 48
+WAITED_MAX_S = 0.1
 BYTES_MAX = 256 * 1024 * 1024
 STREAMS_MAX = 20_000
 GONE_S = 1.0
@@ -48,6 +51,13 @@ Streaming = Callable[[Any], AsyncGenerator[Message]]
 Method = Answering | Streaming
 
 
+class WaitedS(Protocol):
+    """How long, in seconds, a call that is handed over now has waited, at least; see
+    `queue_delay.py`."""
+
+    def __call__(self, *, busy: bool) -> float: ...
+
+
 class Service(NamedTuple):
     """A service of the protos and what answers it. One that has no method is not offered."""
 
@@ -62,6 +72,7 @@ class Calls:
         self,
         chance: Random,
         clock: Clock,
+        waited_s: WaitedS,
         *,
         calls_max: int = CALLS_MAX,
         bytes_max: int = BYTES_MAX,
@@ -69,6 +80,7 @@ class Calls:
     ) -> None:
         self._chance = chance
         self._clock = clock
+        self._waited_s = waited_s
         self._calls_left = calls_max
         self._calls_max = calls_max
         self._bytes_left = bytes_max
@@ -113,8 +125,8 @@ class Calls:
         # Every call passes here, therefore one function where several would read better.
         async def call(raw: bytes, context: Context) -> bytes:
             size = len(raw)
-            if self._ending or not self._calls_left or self._bytes_left < size:
-                await abort(context, self._no_call_because())
+            if (refused := self._no_call_because(size)) is not None:
+                await abort(context, refused)
             self._enter(size)
             try:
                 passing(Point.GATEWAY_ASK)
@@ -135,8 +147,8 @@ class Calls:
         self, name: str, parse: Callable[[bytes], Message], method: Answering
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
         async def call(raws: AsyncIterator[bytes], context: Context) -> bytes:
-            if self._ending or not self._calls_left:
-                await abort(context, self._no_call_because())
+            if (refused := self._no_call_because(0)) is not None:
+                await abort(context, refused)
             self._enter(0)
             try:
                 return (await method(parse(raw) async for raw in raws)).SerializeToString()
@@ -193,14 +205,18 @@ class Calls:
         if self._calls_left == self._calls_max and not self._streams:
             self._idle.set()
 
-    def _no_call_because(self) -> HarkError:
+    def _no_call_because(self, size: int) -> HarkError | None:
+        """Of so many bytes."""
         if self._ending:
             return _ENDS
-        return ResourceExhausted(
-            f"{self._calls_max - self._calls_left} calls are in flight here, as many as may be; "
-            "ask again later",
-            retry_after_ms=self._turn_ms(),
-        )
+        in_flight = self._calls_max - self._calls_left
+        if self._waited_s(busy=in_flight >= BUSY_FROM) > WAITED_MAX_S:
+            why = "more calls come here than can be answered soon"
+        elif not self._calls_left or self._bytes_left < size:
+            why = f"{in_flight} calls are in flight here, as many as may be"
+        else:
+            return None
+        return ResourceExhausted(f"{why}; ask again later", retry_after_ms=self._turn_ms())
 
     def _turn_ms(self) -> int:
         """In how long one more who is refused shall come again: one after the other, because a

@@ -36,6 +36,7 @@ from gateway.graph import SocialGraphService
 from gateway.inbox import InboxService
 from gateway.operations import OperationsService
 from gateway.publisher import PublisherService
+from gateway.queue_delay import QueueDelay, health_check_of
 from gateway.values import PostIds
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -72,7 +73,7 @@ _OPTIONS = (
 # Ten thousand who watch are very many objects that stay. Looked through for garbage as often as
 # Python does by itself, they take half of this process's time. But what calls leave behind goes in
 # small pieces: what 2,000 of them left, taken away at once, held up all others for 60 to 300 ms.
-_GC_THRESHOLDS = (5_000, 200, 100)
+_GC_THRESHOLDS = (5_000, 20, 100)
 
 
 def main() -> None:
@@ -109,12 +110,14 @@ async def serve(child: Child, clock: Clock, chance: Random) -> None:
     )  # fmt: skip
     farm = FarmClient(sockets, addresses)
     control = sockets.async_server(addresses.control("gateway", child.number))
-    calls = Calls(chance, clock)
+    own_address = addresses.own("gateway", child.number)
+    calls = Calls(chance, clock, QueueDelay(health_check_of(own_address), clock).at_least_s)
     server = grpc.aio.server(options=_OPTIONS)
     services = _services(store, farm, live, PostIds(clock, chance), clock)
     names = [service.descriptor.full_name for service in services]
     checks = await _add(server, calls, services, names)
     address = _listen(server, child.settings.host, child.settings.grpc_port)
+    server.add_insecure_port(own_address)
     await server.start()
     pings = asyncio.create_task(answer_pings(control, lambda: {"serving": not stop.is_set()}))
     health_told = asyncio.create_task(standard.look_after(checks, names, store))

@@ -23,6 +23,7 @@ from farm.observe import log
 from gateway.calls import parser
 from gateway.status import Context, abort
 
+HEALTH_CHECK = f"/{health.SERVICE_NAME}/Check"
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 # Clients ask for this name first. Its messages are those of v1alpha, the only one the library has.
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import tempfile
@@ -13,17 +14,16 @@ import apsw
 import pytest
 
 from farm import wire
-from farm.client import NewPost, StoreClient
-from farm.clock import SystemClock
+from farm.client import STEP_ASIDE_S, NewPost, StoreClient
 from farm.errors import ResourceExhausted
 from farm.observe import ProcessMetrics
 from farm.sockets import Sockets
 from farm.store.sqlite_schema import SCHEMA_VERSION
 from farm.store.sqlite_snapshot import DATABASE
-from farm.wire import Kind, Op
+from farm.wire import Kind, Op, Published
 from tests.farm_process import ROOT
 from tests.faults.conftest import StartStore
-from tests.store.harness import make_first_version, open_sqlite
+from tests.store.harness import ManualClock, make_first_version, open_sqlite
 from tests.store.store_process import StoreProcess
 
 pytestmark = pytest.mark.process
@@ -83,13 +83,12 @@ def test_a_write_that_comes_late_is_not_done_again(start_store: StartStore) -> N
 async def test_after_most_of_many_posts_were_refused_as_many_more_are_not_even_sent(
     start_store: StartStore,
 ) -> None:
-    """While each single one is asked for. Fault row 10."""
-    store, sockets = start_store(backlog_max=10), Sockets()
+    """While each single one is asked for; later one call finds out for all. Fault row 10."""
+    store, sockets, clock = start_store(backlog_max=10), Sockets(), ManualClock()
     store.write((Op.IMPORT, [f"follower {number}" for number in range(10)], ["star"] * 10))
     client = StoreClient(
-        sockets, store.addresses, name="caller", readers=0, clock=SystemClock(),
-        metrics=ProcessMetrics(),
-    )  # fmt: skip
+        sockets, store.addresses, name="caller", readers=0, clock=clock, metrics=ProcessMetrics()
+    )
     client.check_room()
     posts = [NewPost(f"p{number}", "star", "hello", None) for number in range(200)]
     outcomes = await client.publish_many(posts)
@@ -98,6 +97,15 @@ async def test_after_most_of_many_posts_were_refused_as_many_more_are_not_even_s
         client.check_room()
     with pytest.raises(ResourceExhausted, match="10 notifications wait"):
         await client.publish("q", "star", "hello", None)
+    clock.pass_s(STEP_ASIDE_S)
+    client.check_room()
+    one = asyncio.create_task(client.publish_many(posts[:1]))
+    await asyncio.sleep(0)
+    with pytest.raises(ResourceExhausted, match="most posts are refused now"):
+        client.check_room()
+    (duplicate,) = await one
+    assert isinstance(duplicate, Published), duplicate
+    client.check_room()
     client.close()
     sockets.close()
 

@@ -131,6 +131,10 @@ class Held:
             await server.stop(0)
 
 
+def not_at_all(*, busy: bool) -> float:
+    return 0.0
+
+
 async def publish(channel: grpc.aio.Channel, content: str = "Hello") -> grpc.aio.AioRpcError | None:
     raw = hark_pb2.PublishPostRequest(post_id="p", content=content).SerializeToString()
     try:
@@ -154,7 +158,7 @@ async def wave_of_ten(held: Held, channel: grpc.aio.Channel) -> list[Any]:
 
 async def test_only_so_many_calls_at_a_time_wave_after_wave() -> None:
     """Fault row 11."""
-    held = Held(Calls(random.Random(1), SystemClock(), calls_max=3))
+    held = Held(Calls(random.Random(1), SystemClock(), not_at_all, calls_max=3))
     async with held.serve() as channel:
         for wave in range(1, 5):
             errors = await wave_of_ten(held, channel)
@@ -165,7 +169,7 @@ async def test_only_so_many_calls_at_a_time_wave_after_wave() -> None:
 
 
 async def test_who_is_too_many_is_told_when_to_come_again() -> None:
-    held = Held(Calls(random.Random(1), SystemClock(), calls_max=3))
+    held = Held(Calls(random.Random(1), SystemClock(), not_at_all, calls_max=3))
     async with held.serve() as channel:
         errors = (await wave_of_ten(held, channel))[:7]
     delays = {int(one.trailing_metadata()["grpc-retry-pushback-ms"]): one for one in errors}
@@ -181,7 +185,7 @@ async def test_who_is_too_many_is_told_when_to_come_again() -> None:
 
 
 async def test_only_so_many_bytes_at_a_time() -> None:
-    held = Held(Calls(random.Random(1), SystemClock(), bytes_max=1_000))
+    held = Held(Calls(random.Random(1), SystemClock(), not_at_all, bytes_max=1_000))
     held.let_go.set()
     async with held.serve() as channel:
         assert await publish(channel, "x" * 900) is None
@@ -193,7 +197,7 @@ async def test_only_so_many_bytes_at_a_time() -> None:
 async def test_a_bug_of_ours_is_a_number_outside_and_a_trace_inside(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    held = Held(Calls(random.Random(1), SystemClock()))
+    held = Held(Calls(random.Random(1), SystemClock(), not_at_all))
     held.let_go.set()
     caplog.set_level(logging.ERROR, "hark")
     async with held.serve() as channel:
@@ -270,7 +274,7 @@ async def end_of(stream: Any) -> grpc.aio.AioRpcError:
 async def test_nothing_gathers_while_nobody_reads() -> None:
     """A kilobyte a response; what HTTP/2 and the kernel let be on its way ends by itself, at a few
     megabytes on each side."""
-    flowing = Flowing(Calls(random.Random(1), SystemClock()))
+    flowing = Flowing(Calls(random.Random(1), SystemClock(), not_at_all))
     async with flowing.serve() as channel:
         stream = watch(channel)
         await stream.read()
@@ -288,7 +292,9 @@ async def test_nothing_gathers_while_nobody_reads() -> None:
 
 
 async def test_streams_are_counted_apart_from_calls() -> None:
-    flowing = Flowing(Calls(random.Random(1), SystemClock(), calls_max=1, streams_max=2))
+    flowing = Flowing(
+        Calls(random.Random(1), SystemClock(), not_at_all, calls_max=1, streams_max=2)
+    )
     async with flowing.serve() as channel:
         streams = [watch(channel), watch(channel)]
         for one in streams:
@@ -305,7 +311,7 @@ async def test_streams_are_counted_apart_from_calls() -> None:
 
 
 async def test_who_reads_a_stream_is_sent_elsewhere_at_the_end() -> None:
-    flowing = Flowing(Calls(random.Random(1), SystemClock()))
+    flowing = Flowing(Calls(random.Random(1), SystemClock(), not_at_all))
     async with flowing.serve() as channel:
         stream = watch(channel)
         await stream.read()
@@ -320,7 +326,7 @@ async def test_who_reads_a_stream_is_sent_elsewhere_at_the_end() -> None:
 
 
 async def test_a_bug_within_a_stream_is_a_number_outside(caplog: pytest.LogCaptureFixture) -> None:
-    flowing = Flowing(Calls(random.Random(1), SystemClock()))
+    flowing = Flowing(Calls(random.Random(1), SystemClock(), not_at_all))
     caplog.set_level(logging.ERROR, "hark")
     async with flowing.serve() as channel:
         error = await end_of(watch(channel, "broken"))

@@ -32,6 +32,7 @@ class Answer(NamedTuple):
     body: bytes
     retry_after_ms: int | None
     seconds: float
+    message: bytes = b""
 
 
 class _Call:
@@ -158,7 +159,8 @@ class Connection(asyncio.Protocol):
         told = call.trailers.get(b"grpc-retry-pushback-ms")
         took_s = time.perf_counter() - call.begun_s
         retry_after_ms = None if told is None else int(told)
-        call.done.set_result(Answer(status, call.body[5:], retry_after_ms, took_s))
+        message = call.trailers.get(b"grpc-message", b"")
+        call.done.set_result(Answer(status, call.body[5:], retry_after_ms, took_s, message))
 
     def _set(self, payload: bytes) -> None:
         for at in range(0, len(payload), 6):

@@ -71,6 +71,11 @@ def flood(
     return run(_flood(address, authors, size, per_second, seconds, name))
 
 
+def burst(address: str, authors: Sequence[str], count: int, name: str) -> list[Answer]:
+    """So many posts at once, each by a call of its own, and the answers."""
+    return run(_burst(address, authors, count, name))
+
+
 def publish_again(address: str, posts: Sequence[tuple[str, str]], size: int = 1_000) -> int:
     """Publishes these posts once more; how many of them are not known as duplicates."""
     return run(_publish_again(address, posts, size))
@@ -125,6 +130,17 @@ async def _callers(
     async with asyncio.timeout_at(asyncio.get_running_loop().time() + seconds + 15):
         await asyncio.gather(*(call_on(next(lines), caller) for caller in range(count)))
     return _done(tally, connections, begun_s, spent_s)
+
+
+async def _burst(address: str, authors: Sequence[str], count: int, name: str) -> list[Answer]:
+    connections = [await connect(address) for _ in range(-(-count // CALLERS_A_CONNECTION))]
+    lines = zip(range(count), itertools.cycle(connections), itertools.cycle(authors))
+    answers = await asyncio.gather(
+        *(line.call(PUBLISH_POST, post(by, f"{name}-{number}")) for number, line, by in lines)
+    )
+    for connection in connections:
+        connection.close()
+    return answers
 
 
 async def _flood(
@@ -187,12 +203,22 @@ async def _publish_again(address: str, posts: Sequence[tuple[str, str]], size: i
     missing = 0
     for first in range(0, len(posts), size):
         some = posts[first : first + size]
-        answer = await connection.call(PUBLISH_POSTS, _encoded(some))
+        answer = await _taken(connection, _encoded(some))
         assert answer.status == OK, answer
         results = hark_pb2.PublishPostsResponse.FromString(answer.body).results
         missing += sum(not result.ok.duplicate for result in results)
     connection.close()
     return missing
+
+
+async def _taken(connection: Connection, message: bytes) -> Answer:
+    """What came of a call of many posts, asked again once where the farm takes many posts at a time
+    only a moment after it had refused most."""
+    answer = await connection.call(PUBLISH_POSTS, message)
+    if answer.status == RESOURCE_EXHAUSTED and answer.retry_after_ms:
+        await at(time.perf_counter() + answer.retry_after_ms / 1000)
+        answer = await connection.call(PUBLISH_POSTS, message)
+    return answer
 
 
 async def _count_stored(address: str, post_ids: Sequence[str]) -> int:
