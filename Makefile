@@ -24,6 +24,9 @@ CLIENTS := tests/web/clients
 # Python finds its own place by PATH, so an empty environment gets the usual one.
 export PATH ?= /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
+# Where this is set, each of the many processes would compile all of its modules whenever it starts.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-all bench bench-quick screenshots powercut kills simulate teeth fuzz overload chaos chaos-mixes soak lint format proto clean
