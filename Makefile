@@ -29,7 +29,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-all bench bench-quick screenshots powercut kills simulate teeth fuzz overload chaos chaos-mixes soak lint format proto clean
+.PHONY: help run test test-all bench bench-quick bench-curves flames screenshots powercut kills simulate teeth fuzz overload chaos chaos-mixes soak lint format proto clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,12 @@ bench: $(VENV)/.dev ## measure, each figure beside its limit
 
 bench-quick: $(VENV)/.dev ## the same in under 2 minutes, with shorter and fewer rounds
 	@exec $(BIN)/python -m benchmarks --quick $(ARGS)
+
+bench-curves: $(VENV)/.dev ## measure how cost grows, and plot it into docs/curves
+	@exec $(BIN)/python -m benchmarks.curves $(ARGS)
+
+flames: $(VENV)/.dev ## take a flame graph of each process under its hottest work, into docs/flames
+	@exec $(BIN)/python -m benchmarks.flames $(ARGS)
 
 screenshots: $(VENV)/.dev ## take the pictures of the pages in docs anew, in a browser
 	@exec $(BIN)/python -m tests.web.screenshots

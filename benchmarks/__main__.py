@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -58,6 +59,7 @@ EPILOGUE = "names for --only:\n" + "\n".join(
 def main() -> int:
     """Exit status 1 where something could not be measured; a missed mark is a result like any."""
     arguments = _parser().parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no farm is left behind
     started_s, load_before = time.perf_counter(), os.getloadavg()[0]
     names = arguments.only or list(GROUPS)
     with tempfile.TemporaryDirectory(prefix="hark-bench-", dir=arguments.dir) as directory:
@@ -71,7 +73,7 @@ def main() -> int:
             rows, failed = _measure(bench, names)
         finally:
             bench.close()
-    print("\n" + report.table(rows))
+    print("\n" + report.table([report.as_json(row) for row in rows]))
     if load_before > QUIET_LOAD:
         print(f"\nothers kept the machine busy (load {load_before:.1f} before): compare nothing")
     about = _about(arguments, names, time.perf_counter() - started_s)

@@ -20,7 +20,14 @@ from benchmarks import bare, farm
 PEOPLE = 1_000_000
 AMONG = 10_000_000
 MILLION = "author-of-a-million"
-SMALLER = {1_000: 100, 200: 200, 10: 100}  # followers, and how many authors have so many
+SMALLER = {
+    100_000: 1,
+    10_000: 5,
+    1_000: 100,
+    200: 200,
+    100: 100,
+    10: 100,
+}  # followers, and how many authors have so many
 
 GRAPH_PEOPLE = 82_168
 GRAPH_EDGES = 870_161

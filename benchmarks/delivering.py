@@ -44,7 +44,7 @@ def _at_once_row(
         bench.data_dir() as data_dir,
         running(data_dir, "--workers", str(WORKERS), *AT_ONCE) as farm,
     ):
-        loads, spent = _rounds(bench, farm, name, followers, _calibrated(bench, farm, followers))
+        loads, spent = rounds(bench, farm, name, followers, calibrated(bench, farm, followers))
         memory = farm.memory_mib()
     figure = Figure.of("notifications/s", [done.rate for done in loads])
     marks = [] if least_ratio is None else [at_least("ratio", ratio(figure, limit), least_ratio)]
@@ -70,7 +70,7 @@ def with_latency(bench: Bench) -> Iterator[Row]:
     flags = ("--workers", str(SEED_WORKERS))
     posts = int(SLOW_NOTIFICATIONS_PER_S * bench.round_s) // 1_000
     with bench.data_dir() as data_dir, running(data_dir, *flags) as farm:
-        loads, spent = _rounds(bench, farm, "deliver-slowly", 1_000, posts)
+        loads, spent = rounds(bench, farm, "deliver-slowly", 1_000, posts)
         post_ids = [post_id for done in loads for post_id in done.post_ids]
         sums = bench.driver.run(load.ledgers, farm.grpc, post_ids)
         memory = farm.memory_mib()
@@ -99,10 +99,10 @@ def with_latency(bench: Bench) -> Iterator[Row]:
     )
 
 
-def _calibrated(bench: Bench, farm: Farm, followers: int) -> int:
+def calibrated(bench: Bench, farm: Farm, followers: int) -> int:
     """As many posts as take about a round, by two smaller ones that also warm the farm up."""
     authors = crowd.authors_of(followers)
-    posts = 40_000 // followers
+    posts = max(1, 40_000 // followers)
     for seconds in (bench.round_s / 3, bench.round_s):
         done = bench.driver.run(load.deliver, farm.grpc, authors, posts, WITHIN_S)
         wanted = int(done.rate * seconds / followers)
@@ -110,7 +110,7 @@ def _calibrated(bench: Bench, farm: Farm, followers: int) -> int:
     return posts
 
 
-def _rounds(
+def rounds(
     bench: Bench, farm: Farm, name: str, followers: int, posts: int
 ) -> tuple[list[load.Load], Spent]:
     """Rounds of so many posts, and what the last one took."""

@@ -43,7 +43,12 @@ def reads(
     base = f"http://{address}/graphql?query={quote(document)}&variables="
     urls.write_text("".join(base + quote(f'{{"user":"{user}"}}') + "\n" for user in users))
     flags = ["--h1", f"--clients={connections}", f"--input-file={urls}"]
-    flags += _pace(per_second / connections)
+    # Connections that begin together ask together, a burst each time. So they begin one by one.
+    flags += [
+        *_pace(per_second / connections),
+        "--rate=1",
+        f"--rate-period={1000 / per_second:g}ms",
+    ]
     return _run(flags, count, scratch)
 
 

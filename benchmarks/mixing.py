@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 
 from benchmarks import h2load, load, million, reading, wrk
 from benchmarks.bench import NOTHING_SENT, Bench, about_driver
@@ -57,13 +58,20 @@ def _row(
         limit=limit,
         limit_is="the same, while nothing else happens",
         marks=[at_most("ratio", ratio(figure, limit), most), kept],
-        notes=about_driver(busy[-1], "h2load"),
+        notes=[
+            f"p50 {_middle(busy):.1f} ms, alone {_middle(idle):.1f} ms",
+            *about_driver(busy[-1], "h2load"),
+        ],
         memory_mib=memory,
     )
 
 
 def _late(loads: Sequence[load.Load]) -> Figure:
     return Figure.of("ms", [percentile(one.latencies_ms, 0.99) for one in loads])
+
+
+def _middle(loads: Sequence[load.Load]) -> float:
+    return median(percentile(one.latencies_ms, 0.5) for one in loads)
 
 
 def _kept(what: str, loads: Sequence[load.Load], wanted: float) -> Mark:

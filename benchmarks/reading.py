@@ -26,7 +26,7 @@ PAGE_QUERY = """query Page($user: ID!) { inbox(userId: $user) { unreadCount live
 def inbox(bench: Bench) -> Iterator[Row]:
     """getNotifications with 20 notifications of 9 fields, beside a site that only encodes them."""
     with bench.data_dir() as data_dir, running(data_dir, *AT_ONCE) as farm:
-        users = _people_with_full_pages(bench, farm)
+        users = people_with_full_pages(bench, farm)
         data, questions = wrk.look(farm.http, QUERY, users)
         found = data["getNotifications"]
         if len(found) != PAGE:
@@ -132,7 +132,7 @@ def _notes(last: load.Load, bare: load.Load | None = None) -> list[str]:
     )
 
 
-def _people_with_full_pages(bench: Bench, farm: Farm) -> list[str]:
+def people_with_full_pages(bench: Bench, farm: Farm) -> list[str]:
     """The followers of one author, who has posted as often as a page is long."""
     author = crowd.authors_of(200)[:1]
     bench.driver.run(load.deliver, farm.grpc, author, PAGE, 60.0)

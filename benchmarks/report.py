@@ -1,8 +1,12 @@
-"""The rows as lines, as one table, and as JSON."""
+"""The rows as lines, as one table, and as JSON.
+
+`python -m benchmarks.report FILE.json` prints the table of a run that was written before.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +31,8 @@ def line(row: Row) -> str:
     return "\n".join(parts)
 
 
-def table(rows: Sequence[Row]) -> str:
-    """One line a row, in Markdown."""
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """One line a row, in Markdown; of rows as they are in JSON."""
     cells = [_cells(row) for row in rows]
     widths = [max(len(line[at]) for line in (_HEADINGS, *cells)) for at in range(len(_HEADINGS))]
     lines = [_HEADINGS, tuple("-" * width for width in widths), *cells]
@@ -40,19 +44,24 @@ def table(rows: Sequence[Row]) -> str:
 
 def write(path: Path, rows: Sequence[Row], about: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"about": about, "rows": [_json(row) for row in rows]}
+    content = {"about": about, "rows": [as_json(row) for row in rows]}
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    limit, marks, share = row["limit"], row["marks"], row["ratio"]
     return (
-        row.name,
-        str(row.figure),
-        "" if row.limit is None else f"{shown(row.limit.median)} {row.limit.unit}",
-        _ratio(row),
-        ", ".join(mark.text for mark in row.marks),
-        "" if not row.marks else "ok" if all(m.reached for m in row.marks) else "MISSED",
+        row["name"],
+        str(_read(row["figure"])),
+        "" if limit is None else f"{shown(limit['median'])} {limit['unit']}",
+        "" if share is None else shown(share),
+        ", ".join(mark["text"] for mark in marks),
+        "" if not marks else "ok" if all(mark["reached"] for mark in marks) else "MISSED",
     )
+
+
+def _read(figure: dict[str, Any]) -> Figure:
+    return Figure.of(figure["unit"], figure["values"])
 
 
 def _ratio(row: Row) -> str:
@@ -63,7 +72,7 @@ def _by_process(values: dict[str, float]) -> str:
     return ", ".join(f"{title} {shown(value)}" for title, value in values.items() if value)
 
 
-def _json(row: Row) -> dict[str, Any]:
+def as_json(row: Row) -> dict[str, Any]:
     return {
         "name": row.name,
         "what": row.what,
@@ -87,3 +96,17 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "max": max(figure.values),
         "values": list(figure.values),
     }
+
+
+def main() -> int:
+    """The table, and what must be known of the run that it is of."""
+    for name in sys.argv[1:]:
+        content = json.loads(Path(name).read_text())
+        print(table(content["rows"]))
+        about = content["about"]
+        print(f"\n{about['at']}, {about['cores']} cores, {about['seconds']:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
