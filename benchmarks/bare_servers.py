@@ -34,8 +34,8 @@ async def _publish_nothing(ready: Connection) -> None:
 
     async def publish_post(raw: bytes, _: Any) -> bytes:
         nonlocal count
-        count += 1
         request = hark_pb2.PublishPostRequest.FromString(raw)
+        count += 1
         return hark_pb2.PublishPostResponse(
             post_id=request.post_id or "01234567890123456789", notifications_queued=200
         ).SerializeToString()
