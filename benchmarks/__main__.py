@@ -70,26 +70,29 @@ def main() -> int:
             graph=arguments.graph,
         )
         try:
-            rows, failed = _measure(bench, names)
+            rows, failed, took_s = _measure(bench, names)
         finally:
             bench.close()
     print("\n" + report.table([report.as_json(row) for row in rows]))
     if load_before > QUIET_LOAD:
         print(f"\nothers kept the machine busy (load {load_before:.1f} before): compare nothing")
     about = _about(arguments, names, time.perf_counter() - started_s)
-    about["load_before"] = load_before
+    about |= {"load_before": load_before, "failed": failed, "group_seconds": took_s}
     path = arguments.json or RESULTS / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
     report.write(path, rows, about)
     print(f"\ntook {about['seconds']:.0f} s; written to {path}")
     return 1 if failed else 0
 
 
-def _measure(bench: Bench, names: list[str]) -> tuple[list[Row], list[str]]:
-    """The rows there are, and the groups that failed: one that does takes no other with it."""
+def _measure(bench: Bench, names: list[str]) -> tuple[list[Row], list[str], dict[str, float]]:
+    """The rows there are, the groups that failed, and how long each took; one that fails takes no
+    other with it."""
     rows: list[Row] = []
     failed: list[str] = []
+    took_s: dict[str, float] = {}
     for name in names:
         bench.tell(f"{name} ...")
+        started_s = time.perf_counter()
         try:
             for row in GROUPS[name][0](bench):
                 rows.append(row)
@@ -97,7 +100,8 @@ def _measure(bench: Bench, names: list[str]) -> tuple[list[Row], list[str]]:
         except Exception as error:  # noqa: BLE001
             failed.append(name)
             print(f"{name}: FAILED: {type(error).__name__}: {error}", flush=True)
-    return rows, failed
+        took_s[name] = round(time.perf_counter() - started_s, 1)
+    return rows, failed, took_s
 
 
 def _parser() -> argparse.ArgumentParser:

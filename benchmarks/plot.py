@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 460, 340  # of a panel
-LEFT, RIGHT, TOP, BOTTOM = 62, 18, 64, 52
+LEFT, RIGHT, TOP, BOTTOM = 62, 26, 64, 52
 LOGARITHMIC_FROM = 20  # times the least
 TICKS = 5
 STYLE = """
