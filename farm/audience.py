@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Iterable
 
 from pyroaring import BitMap
 
@@ -80,12 +79,8 @@ def split(members: BitMap, size: int) -> list[BitMap]:
     return [members[a:b] for a, b in itertools.pairwise(edges)]
 
 
-def spread(members: BitMap, slots: int, rotation: int) -> Iterable[tuple[int, BitMap]]:
-    """Deals the members out to `slots` slots in turn, the first one to slot `rotation`.
-
-    With a random rotation each member's slot is uniform, the slots differ by one member at most,
-    and no Python runs per member. Yields (slot, members) of those that got any.
-    """
+def spread(members: BitMap, sets: int) -> list[BitMap]:
+    """Deals the members out to so many sets in turn, none of them empty. They differ by one member
+    at most, and no Python runs per member."""
     numbers = members.to_array()
-    for first in range(min(slots, len(numbers))):
-        yield (rotation + first) % slots, BitMap(numbers[first::slots])
+    return [BitMap(numbers[first::sets]) for first in range(min(sets, len(numbers)))]

@@ -32,13 +32,14 @@ from farm.wire import Kind, LeaseAnswer
 
 ASK_TIMEOUT_S = 2.5  # more than the store lets a request wait for work
 REPORT_EVERY_S = 0.1
+PARTLY_EVERY_S = 0.02  # what came of parts of leases, each of which costs the store sets to move
 REPORT_GAP_S = 0.002  # between two reports, however much ends
 RESEND_AFTER_S = 2.0
 PUSH_TIMEOUT_S = 1.0
 # How much work is held, measured by how fast it goes. A small post waits behind a large one until
 # half of this is done and more is asked for.
 WORK_AHEAD_S = 0.1
-WANT_MAX = 65_536
+WANT_MAX = 1_000_000
 FULL_PAUSE_S = 0.5  # leases are renewed this often while there is no room for more
 PACE_EVERY_S = 0.1
 PACE_WEIGHT = 0.5
@@ -129,6 +130,7 @@ class Worker:
         self._requests = itertools.count(1)
         self._unacknowledged: dict[int, _Report] = {}
         self._reports = 0
+        self._partly_s = 0.0  # when parts of leases were told last
         self._pace = _Pace(clock)
         self._draining = asyncio.Event()
         self._news = asyncio.Event()  # some work has begun or ended
@@ -268,7 +270,14 @@ class Worker:
     async def _report(self) -> None:
         """Sends what has come of the works since, and again what was not acknowledged in time."""
         now_s = self._clock.monotonic_s()
-        outcomes = [o for work in self._open.values() if (o := work.take_outcome()) is not None]
+        partly = now_s - self._partly_s >= PARTLY_EVERY_S
+        if partly:
+            self._partly_s = now_s
+        outcomes = [
+            outcome
+            for work in self._open.values()
+            if (partly or work.finished) and (outcome := work.take_outcome()) is not None
+        ]
         if outcomes:
             self._reports += 1
             payload = wire.pack(

@@ -32,7 +32,7 @@ from gateway.status import Context, abort
 # many small ones take about a tenth of a second, and whoever waited for as long before is refused,
 # so that who is taken is answered soon.
 CALLS_MAX = 128
-BUSY_FROM = 48
+BUSY_FROM = 96
 WAITED_MAX_S = 0.1
 BYTES_MAX = 256 * 1024 * 1024
 STREAMS_MAX = 20_000

@@ -27,7 +27,7 @@ from farm.lifecycle import State
 from farm.observe import DELIVERY_BUCKETS_S
 from farm.sockets import Addresses, Sockets
 from farm.wire import Grant, Kind, LeaseAnswer, LeaseRequest, OutcomesMessage
-from farm.worker import Worker
+from farm.worker import PARTLY_EVERY_S, Worker
 from tests.farm_process import ROOT, wait_until_async
 
 PATIENCE_S = 5.0
@@ -124,9 +124,14 @@ class JumpingClock(SystemClock):
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
+        self._stands_at_s: float | None = None
+
+    def stand_still(self) -> None:
+        self._stands_at_s = super().monotonic_s()
 
     def monotonic_s(self) -> float:
-        return super().monotonic_s() + self.ahead_s
+        stands_at_s = self._stands_at_s
+        return (super().monotonic_s() if stands_at_s is None else stands_at_s) + self.ahead_s
 
 
 class Bench:
@@ -238,6 +243,26 @@ async def test_what_goes_on_is_told_every_tenth_of_a_second(bench: Bench) -> Non
     assert last.leases[0].final
     # Those before may be lost with the store, so the last says it all; of 10 nothing is known.
     assert named(last) == {State.RETRYING: {2, 3}, State.DELIVERED: {1, *range(4, 10)}}
+
+
+async def test_what_goes_on_is_not_told_with_each_other_that_ends(bench: Bench) -> None:
+    """Each part that is told costs the store a set to move."""
+    bench.start()
+    bench.clock.stand_still()
+    store, large = bench.store, bench.store.grant(100, "by hand")
+    await store.give(large)
+    works = await bench.by_hand.next()
+    told: list[set[int]] = []
+    for number, ahead_s in enumerate((0.0, 0.0, 2 * PARTLY_EVERY_S)):
+        small = store.grant(1, "by hand")
+        await store.give(small)
+        works.record(State.DELIVERED, "", BitMap([number + 1]))
+        one = await bench.by_hand.next()
+        one.record(State.DELIVERED, "", BitMap([1]))
+        bench.clock.ahead_s += ahead_s
+        one.finish()
+        told.append({lease.lease - small.lease for lease in (await store.told()).leases})
+    assert told == [{0}, {0}, {0, -3}]
 
 
 async def test_a_lease_is_held_until_its_last_outcome_is_durable(bench: Bench) -> None:

@@ -2,7 +2,7 @@
 
 A channel gets the works of one lease answer together, so that one with cheap sends need not pay for
 a task a batch. It asks `work.may_send()` before each send, and records outcomes as they come: to
-the store they go every 100 ms, and at once when a work is finished.
+the store they go at least every 100 ms, and at once when a work is finished.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import heapq
 import itertools
 import random
 from collections.abc import Iterator, Sequence
+from math import log1p
 
 from farm.audience import BitMap
 from farm.channels.channel import Slots, Work
@@ -95,7 +96,7 @@ class Simulated:
     async def _deliver_at_once(self, works: Sequence[Work]) -> None:
         for work in works:
             if work.may_send(self._clock.monotonic_s()):
-                failed = BitMap([number for number, fails, _ in self._draws(work) if fails])
+                failed = self._failing(work)
                 work.record(State.RETRYING, ERROR, failed)
                 work.record(State.DELIVERED, "", work.members - failed)
                 work.durations.add(0.0, work.grant.recipients)
@@ -120,6 +121,20 @@ class Simulated:
             if flight.size:
                 await asyncio.sleep(flight.next_end_s() - self._clock.monotonic_s())
                 slots.give(flight.land(self._clock.monotonic_s()))
+
+    def _failing(self, work: Work) -> BitMap:
+        """Who of them fails. Unless the same draws may be asked for again, only those who do are
+        drawn: how many stand between two of them is geometric (Devroye, Non-Uniform Random Variate
+        Generation, X.2), and nothing is done for the others."""
+        if self._repeatable:
+            return BitMap([number for number, fails, _ in self._draws(work) if fails])
+        if not 0 < self._failure_rate < 1:
+            return work.members if self._failure_rate else BitMap()
+        draw, log_succeeds = random.Random(work.grant.seed).random, log1p(-self._failure_rate)
+        numbers, failed, place = work.members.to_array(), [], -1
+        while (place := place + 1 + int(log1p(-draw()) / log_succeeds)) < len(numbers):
+            failed.append(numbers[place])
+        return BitMap(failed)
 
     def _draws(self, work: Work) -> Iterator[tuple[int, bool, float]]:
         """(number, whether it fails, latency in seconds) of each recipient."""

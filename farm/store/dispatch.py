@@ -28,6 +28,7 @@ from farm.store.totals import Totals
 from farm.store.turns import Turns
 from farm.wire import Concern, Grant, LeaseOutcome, Outcome
 
+A_SLOT = 64  # retries; of fewer, all of a batch are due at once, each batch's at its own time
 PROMOTED_PER_TURN_MAX = 200  # parts; 2,000 held up a turn for 125 to 200 ms
 BROKEN_AGAIN_US = 1_000_000  # retries that cannot be read are due for ever; no need to hurry
 SUSPECTS_TOGETHER_MAX = 32  # after one death; after two singly
@@ -338,11 +339,13 @@ class Dispatch:
     def _retry_later(
         self, batch: Batch, part: int, members: BitMap, error: int, now_us: int
     ) -> None:
-        """Spreads the members over the slots of the window in which they are due again."""
+        """Spreads the members over slots of the window in which they are due again: few over few,
+        since each slot is a set to store and a lease to hand out."""
         attempt = part_of(part).attempt + 1
-        rotation = self._chance_of(batch, attempt).randrange(SLOTS)
-        for choice, some in spread(members, SLOTS, rotation):
-            slot, due_us = self._terms.backoff.slot(now_us, attempt, choice)
+        first = self._chance_of(batch, attempt).randrange(SLOTS)
+        slots = min(-(-len(members) // A_SLOT), SLOTS)
+        for choice, some in enumerate(spread(members, slots), first):
+            slot, due_us = self._terms.backoff.slot(now_us, attempt, choice % SLOTS)
             later = Part(State.RETRYING, attempt, slot).key
             if batch.due.get(later, now_us + 1) <= now_us:
                 batch.promote(later)  # an older retry of the same slot, due but not yet ready

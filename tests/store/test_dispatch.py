@@ -82,6 +82,18 @@ def test_a_crowd_does_not_hold_up_small_authors(store: Store) -> None:
     assert sum(grant.recipients for grant in answer.grants) <= 2_000
 
 
+def test_a_small_batch_is_not_cut_for_the_last_of_what_was_asked_for(store: Store) -> None:
+    """Up to an eighth more; who asks for few gets no more than that."""
+    store.followers("star", 11)
+    for number in range(20):
+        store.publish(f"p{number}", "star")
+    whole = store.ask("w1", 100).grants
+    assert [grant.recipients for grant in whole] == [11] * 10
+    cut = store.ask("w2", 15).grants
+    assert [grant.recipients for grant in cut] == [11, 4]
+    store.check()
+
+
 def test_turns_among_large_authors_are_equal(store: Store) -> None:
     for author in ("a", "b", "c"):
         store.followers(author, 4_000)
@@ -352,14 +364,36 @@ def test_rows_of_a_retry_storm_are_bounded(make_store: MakeStore) -> None:
     store.check()
 
 
+def test_few_retries_of_a_batch_are_due_together_and_each_batch_at_its_own_time(
+    store: Store,
+) -> None:
+    """Each of eight moments would be a set to store and a lease to hand out, for two of them."""
+    store.followers("star", 16)
+    posts = [f"p{number}" for number in range(30)]
+    for post in posts:
+        store.publish(post, "star")
+    store.tell("w1", *map(all_failed, store.ask("w1", 1_000).grants))
+    sizes: list[int] = []
+    moments: set[int] = set()
+    for moment in range(30):
+        store.pass_s(0.01)
+        grants = store.ask("w1", 1_000).grants
+        store.tell("w1", *map(all_delivered, grants))
+        sizes += [grant.recipients for grant in grants]
+        moments |= {moment} if grants else set()
+    assert sizes == [16] * len(posts)
+    assert len(moments) >= 5
+    store.check()
+
+
 def test_a_lease_on_retries_is_what_it_was_after_a_restart(store: Store) -> None:
     """More retries come due while some are leased; they must not become part of that lease."""
-    store.followers("star", 40)
+    store.followers("star", 400)
     store.publish("p", "star")
-    store.tell("w1", *map(all_failed, store.ask("w1", 100).grants))
+    store.tell("w1", *map(all_failed, store.ask("w1", 1_000).grants))
     store.pass_s(0.07)
-    early = store.ask("w1", 100)
-    assert 0 < len(store.granted(early)) < 40
+    early = store.ask("w1", 1_000)
+    assert 0 < len(store.granted(early)) < 400
     store.pass_s(0.1)
     store.reopen()
     store.tell("w1", *map(all_delivered, early.grants))
