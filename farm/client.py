@@ -7,6 +7,7 @@ of its own. A caller that gives up (a deadline, a cancelled call) never breaks t
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import itertools
@@ -374,6 +375,18 @@ class StoreClient:
         size = sum(map(len, followers)) + sum(map(len, authors))
         row = await self._write(Op.IMPORT, followers, authors, size=size)
         return wire.Imported(row[0], row[1], [(at, why) for at, why in row[2]])
+
+    async def number_people(self, user_ids: list[str]) -> list[int]:
+        """The number of each, ids checked before; those who are new get one."""
+        numbers: list[int] = await self._write(Op.NUMBER, user_ids, size=sum(map(len, user_ids)))
+        return numbers
+
+    async def import_numbered(self, edges: array.array[int]) -> tuple[int, array.array[int]]:
+        """Many follows in one commit, each `author << 32 | follower`: how many are new, and those
+        with which somebody would follow too many. Safe to send again."""
+        packed = edges.tobytes()
+        row = await self._write(Op.IMPORT_NUMBERED, packed, size=len(packed))
+        return row[0], array.array("Q", row[1])
 
     async def import_known(self, digest: str) -> bool:
         """Whether a file of this SHA-256 was imported before."""

@@ -19,8 +19,10 @@ from farm.limits import check_id, check_not_self, shown
 LINE_BYTES_MAX = 1_024
 PROBLEMS_SHOWN_MAX = 20
 CHECKED_IDS_MAX = 1_000_000  # remembered as correct
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BLOCK_BYTES = 256 * 1024
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GZIP_BEGINS = b"\x1f\x8b"
+_DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 class Run(NamedTuple):
@@ -32,35 +34,13 @@ class Run(NamedTuple):
     size: int
 
 
-class EdgeList:
-    """The edges of some lines, in runs; what was wrong with the others is counted meanwhile."""
+class EdgeLines:
+    """Lines made into edges one by one; what is wrong with some is counted meanwhile."""
 
-    def __init__(self, lines: Iterable[bytes], *, run_edges_max: int) -> None:
-        self._lines = lines
-        self._run_edges_max = run_edges_max
+    def __init__(self) -> None:
         self._checked: dict[bytes, str] = {}
         self.rejected = 0
         self.problems: list[str] = []  # of the first rejected lines, each with its number
-
-    def runs(self) -> Iterator[Run]:
-        """Every edge once, in order."""
-        followers: list[str] = []
-        authors: list[str] = []
-        lines: list[int] = []
-        size = 0
-        for number, line in enumerate(self._lines, 1):
-            edge = self._edge(number, line)
-            if edge is None:
-                continue
-            followers.append(edge[0])
-            authors.append(edge[1])
-            lines.append(number)
-            size += len(line)
-            if len(lines) >= self._run_edges_max:
-                yield Run(followers, authors, lines, size)
-                followers, authors, lines, size = [], [], [], 0
-        if lines:
-            yield Run(followers, authors, lines, size)
 
     def reject(self, line: int, why: str) -> None:
         """Counts a line that does not go in."""
@@ -68,9 +48,10 @@ class EdgeList:
         if len(self.problems) < PROBLEMS_SHOWN_MAX:
             self.problems.append(f"line {line}: {why}")
 
-    def _edge(self, number: int, line: bytes) -> tuple[str, str] | None:
+    def edge(self, number: int, line: bytes) -> tuple[str, str] | None:
+        """The edge in a line; None where there is none, whether or not there should be."""
         if number == 1:
-            line = line.removeprefix(_BYTE_ORDER_MARK)
+            line = line.removeprefix(BYTE_ORDER_MARK)
         text = line.strip()
         if not text or text.startswith(b"#"):
             return None
@@ -107,13 +88,41 @@ class EdgeList:
         return found
 
 
+class EdgeList(EdgeLines):
+    """The edges of some lines, in runs."""
+
+    def __init__(self, lines: Iterable[bytes], *, run_edges_max: int) -> None:
+        super().__init__()
+        self._lines = lines
+        self._run_edges_max = run_edges_max
+
+    def runs(self) -> Iterator[Run]:
+        """Every edge once, in order."""
+        followers: list[str] = []
+        authors: list[str] = []
+        lines: list[int] = []
+        size = 0
+        for number, line in enumerate(self._lines, 1):
+            edge = self.edge(number, line)
+            if edge is None:
+                continue
+            followers.append(edge[0])
+            authors.append(edge[1])
+            lines.append(number)
+            size += len(line)
+            if len(lines) >= self._run_edges_max:
+                yield Run(followers, authors, lines, size)
+                followers, authors, lines, size = [], [], [], 0
+        if lines:
+            yield Run(followers, authors, lines, size)
+
+
 def lines_of(stream: io.BufferedReader) -> Iterator[bytes]:
     """The lines of a file, which may be gzip. Raises `Corrupt` where that cannot be unpacked.
 
     What is longer than a line may be comes as its beginning: memory has a bound, whatever is read.
     """
-    if stream.peek(2)[:2] == _GZIP_BEGINS:
-        stream = io.BufferedReader(gzip.GzipFile(fileobj=stream))
+    stream = _unpacked(stream)
     number = 0
     try:
         while line := stream.readline(LINE_BYTES_MAX + 2):
@@ -121,5 +130,32 @@ def lines_of(stream: io.BufferedReader) -> Iterator[bytes]:
             number += 1
             while not line.endswith(b"\n") and (line := stream.readline(LINE_BYTES_MAX)):
                 pass
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise Corrupt(f"behind line {number} the compressed file is damaged: {error}") from None
+    except _DAMAGES as error:
+        raise _damaged(number, error) from None
+
+
+def blocks_of(stream: io.BufferedReader) -> Iterator[bytes]:
+    """The same, many whole lines at a time."""
+    stream = _unpacked(stream)
+    number = 0
+    try:
+        while block := stream.read(BLOCK_BYTES):
+            if not block.endswith(b"\n"):
+                rest = stream.readline(LINE_BYTES_MAX + 2)
+                block += rest
+                while rest and not rest.endswith(b"\n"):
+                    rest = stream.readline(LINE_BYTES_MAX)
+            yield block
+            number += block.count(b"\n") + (not block.endswith(b"\n"))
+    except _DAMAGES as error:
+        raise _damaged(number, error) from None
+
+
+def _unpacked(stream: io.BufferedReader) -> io.BufferedReader:
+    if stream.peek(2)[:2] == _GZIP_BEGINS:
+        return io.BufferedReader(gzip.GzipFile(fileobj=stream))
+    return stream
+
+
+def _damaged(number: int, error: Exception) -> Corrupt:
+    return Corrupt(f"behind line {number} the compressed file is damaged: {error}")

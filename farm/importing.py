@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
 import hashlib
 import io
+import itertools
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,13 +19,16 @@ from tqdm import tqdm
 
 from farm.client import StoreClient
 from farm.config import Settings
-from farm.edges import EdgeList, Run, lines_of
+from farm.edge_blocks import EdgeBlocks, Names
+from farm.edges import PROBLEMS_SHOWN_MAX, blocks_of
 from farm.errors import Corrupt, Refused, StartError, Unavailable
+from farm.limits import shown
 from farm.observe import log
+from farm.packed import in_order, packed
 
-PIECE_EDGES_MAX = 5_000  # parsed at a stretch, while the process does nothing else
-RUN_EDGES_MAX = 200_000  # in one commit: the store sorts them, and larger runs cost less an edge
-RUN_BYTES_MAX = 16 * 1024 * 1024
+RUN_EDGES_MAX = 1_000_000  # in one commit; larger runs cost less an edge
+NAMES_MAX = 1_000_000  # remembered from one run to the next
+NUMBERED_MAX = 100_000  # people in one commit
 SAMPLE_PEOPLE = {
     "user1": ("user2", "user3", "user4", "user5", "user6", "user7"),
     "user2": ("user1", "user3", "user5"),
@@ -36,7 +42,7 @@ T = TypeVar("T")
 async def fill(store: StoreClient, settings: Settings) -> None:
     """Imports what is to be imported, else makes the sample people where they are wanted."""
     if settings.import_follows is not None:
-        await _import(store, settings.import_follows)
+        await _import(store, settings, settings.import_follows)
     wanted = settings.sample_data
     if wanted is None and settings.import_follows is None:
         wanted = not (await _patiently(store.stats)).has_users
@@ -56,7 +62,7 @@ def edge_file(name: str) -> io.BufferedReader:
         raise StartError(f"--import-follows {name}: {error.strerror}") from None
 
 
-async def _import(store: StoreClient, name: str) -> None:
+async def _import(store: StoreClient, settings: Settings, name: str) -> None:
     with edge_file(name) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         if await _patiently(lambda: store.import_known(digest)):
@@ -64,19 +70,19 @@ async def _import(store: StoreClient, name: str) -> None:
             return
         file.seek(0)
         try:
-            await _import_all(store, file)
+            await _import_all(store, file, settings)
             await _patiently(lambda: store.import_finished(digest))
         except (Corrupt, Refused) as error:
             raise StartError(f"--import-follows {name}: {error.message}") from None
 
 
-async def _import_all(store: StoreClient, file: io.BufferedReader) -> None:
-    edges = EdgeList(lines_of(file), run_edges_max=PIECE_EDGES_MAX)
-    intake = _Intake(store, edges)
+async def _import_all(store: StoreClient, file: io.BufferedReader, settings: Settings) -> None:
+    edges = EdgeBlocks()
+    intake = _Intake(store, edges, settings.following_max)
     size = os.fstat(file.fileno()).st_size
     with tqdm(total=size, desc="import", unit="B", unit_scale=True, disable=None) as bar:
-        for piece in edges.runs():
-            await intake.add(piece)
+        for block in blocks_of(file):
+            await intake.add(block)
             bar.update(file.tell() - bar.n)
         await intake.finish()
     for problem in edges.problems:
@@ -91,46 +97,98 @@ async def _import_all(store: StoreClient, file: io.BufferedReader) -> None:
     )
 
 
-class _Intake:
-    """Gathers pieces into runs; one is parsed while the store takes in the one before."""
+class _Run:
+    """Edges that go to the store together."""
 
-    def __init__(self, store: StoreClient, edges: EdgeList) -> None:
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.places = array.array("I")  # a follower's and an author's in turn
+        self.edges = array.array("Q")  # the same by numbers, once all have one
+        self._lines: list[Sequence[int]] = []
+
+    def __len__(self) -> int:
+        return len(self.places) // 2
+
+    def add(self, places: array.array[int], lines: Sequence[int]) -> None:
+        self.places += places
+        self._lines.append(lines)
+
+    def follower(self, position: int) -> str:
+        place = self.places[2 * position]
+        return next(itertools.islice(self.names, place, None)).decode()
+
+    def lines(self) -> Iterator[int]:
+        return itertools.chain.from_iterable(self._lines)
+
+
+class _Intake:
+    """Gathers edges into runs. While the store takes in one of them, the next one is sorted, and
+    the one after that is read."""
+
+    def __init__(self, store: StoreClient, edges: EdgeBlocks, following_max: int) -> None:
         self.added = self.already_there = 0
         self._store = store
         self._edges = edges
-        self._run = Run([], [], [], 0)
+        self._following_max = following_max
+        self._names = Names()
+        self._numbers = array.array("I")  # of the names, by their places
+        self._run = _Run(self._names)  # is being read
+        self._sorted: tuple[_Run, array.array[int]] | None = None  # is sent next
         self._sending: asyncio.Task[None] | None = None
 
-    async def add(self, piece: Run) -> None:
-        followers, authors, lines, size = self._run
-        self._run = Run(
-            followers + piece.followers,
-            authors + piece.authors,
-            lines + piece.lines,
-            size + piece.size,
-        )
-        if len(self._run.lines) >= RUN_EDGES_MAX or self._run.size >= RUN_BYTES_MAX:
+    async def add(self, block: bytes) -> None:
+        self._run.add(*self._edges.edges_of(block, self._names))
+        if len(self._run) >= RUN_EDGES_MAX:
             await self._send()
         await asyncio.sleep(0)  # the run before is to be sent, and signals are to be heard
 
     async def finish(self) -> None:
-        await self._send()
-        await self._send()
+        for _ in range(3):
+            await self._send()
 
     async def _send(self) -> None:
+        """Moves each run on by one step."""
         if self._sending is not None:
             await self._sending
-        self._sending = asyncio.create_task(self._import(self._run))
-        self._run = Run([], [], [], 0)
+            self._sending = None
+        run, self._run = self._run, _Run(self._names)
+        await self._number_new()
+        if self._sorted is not None:
+            self._sending = asyncio.create_task(self._import(*self._sorted))
+            self._sorted = None
+            await asyncio.sleep(0)  # it is to be on its way before the next one is sorted
+        if run:
+            run.edges = packed(array.array("I", map(self._numbers.__getitem__, run.places)))
+            self._sorted = run, in_order(run.edges)
+        if len(self._names) > NAMES_MAX:
+            self._names, self._numbers = Names(), array.array("I")
+            self._run = _Run(self._names)
 
-    async def _import(self, run: Run) -> None:
-        if not run.lines:
-            return
-        done = await _patiently(lambda: self._store.import_edges(run.followers, run.authors))
-        self.added += done.added
-        self.already_there += done.already_there
-        for position, why in done.rejections:
-            self._edges.reject(run.lines[position], why)
+    async def _number_new(self) -> None:
+        new, self._names.new = self._names.new, []
+        for first in range(0, len(new), NUMBERED_MAX):
+            some = new[first : first + NUMBERED_MAX]
+            numbers = await _patiently(partial(self._store.number_people, some))
+            self._numbers.extend(numbers)
+
+    async def _import(self, run: _Run, edges: array.array[int]) -> None:
+        added, beyond = await _patiently(partial(self._store.import_numbered, edges))
+        rejected = self._reject(run, set(beyond)) if beyond else 0
+        self.added += added
+        self.already_there += len(run) - added - rejected
+
+    def _reject(self, run: _Run, beyond: set[int]) -> int:
+        """Tells of the edges with which a follower would follow too many; how many they are."""
+        found = [
+            (line, at)
+            for at, (line, edge) in enumerate(zip(run.lines(), run.edges, strict=True))
+            if edge in beyond
+        ]
+        for line, at in found[:PROBLEMS_SHOWN_MAX]:
+            who = shown(run.follower(at))
+            self._edges.reject(line, f"'{who}' follows {self._following_max} authors already")
+        self._edges.rejected += len(found[PROBLEMS_SHOWN_MAX:])
+        return len(found)
 
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:

@@ -60,6 +60,8 @@ class Op(IntEnum):
     BACKUP = 16
     BACKUP_PROGRESS = 17
     ONLINE = 18
+    NUMBER = 19
+    IMPORT_NUMBERED = 20
 
 
 SIGNATURES: dict[int, tuple[type, ...]] = {
@@ -69,6 +71,8 @@ SIGNATURES: dict[int, tuple[type, ...]] = {
     Op.MUTE: (str, str),  # user, author
     Op.UNMUTE: (str, str),
     Op.IMPORT: (list, list),  # followers, authors, equally long
+    Op.NUMBER: (list,),  # user ids
+    Op.IMPORT_NUMBERED: (bytes,),  # edges, each author << 32 | follower in the machine's order
     Op.IMPORT_FINISHED: (str,),  # SHA-256 of the file
     Op.IMPORT_KNOWN: (str,),
     Op.STATS: (),

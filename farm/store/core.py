@@ -318,6 +318,8 @@ class Core:
             Op.MUTE: self._graph.mute,
             Op.UNMUTE: self._graph.unmute,
             Op.IMPORT: self._graph.import_edges,
+            Op.NUMBER: self._graph.number_people,
+            Op.IMPORT_NUMBERED: self._graph.import_numbered,
             Op.IMPORT_FINISHED: self._storage.add_import,
             Op.IMPORT_KNOWN: self._storage.import_known,
             Op.MARK: self._marks.mark,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import fcntl
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 import apsw
 
-from farm.audience import unseal
+from farm.audience import HIGHEST, unseal
 from farm.errors import Corrupt, NotFound, Refused, ResourceExhausted, StartError
 from farm.failpoints import Point, passing
 from farm.store import sqlite_sums
@@ -41,6 +42,7 @@ from farm.store.sqlite_snapshot import (
 )
 from farm.store.storage import (
     DEEDS_KEPT_MAX,
+    FOLLOW,
     AuthorRow,
     CommitUnknown,
     DeadGroupRow,
@@ -298,6 +300,15 @@ class SqliteStorage(SqliteSnapshot):
             rows,
         )
 
+    def add_follows(self, edges: array.array[int], change: int) -> None:
+        # SQLite's numbers are signed, so the half in front may seem to be below 0.
+        if edges:
+            self._run(
+                "insert into relation(user, author, kind, since, until, base)"
+                " select value >> 32 & ?1, value & ?1, ?2, ?3, 0, 0 from carray(?4)",
+                (HIGHEST, FOLLOW, change, apsw.carray(array.array("q", edges.tobytes()))),
+            )
+
     def close_relation(self, row: RelationRow, until: int) -> None:
         self._run(
             "update relation set until = ?"
@@ -306,12 +317,15 @@ class SqliteStorage(SqliteSnapshot):
         )
 
     def add_segment(self, row: SegmentRow, members: bytes) -> int:
-        self._run(
+        self.add_segments([(row, members)])
+        return self.db.last_insert_rowid()
+
+    def add_segments(self, rows: Iterable[tuple[SegmentRow, bytes]]) -> None:
+        self._many(
             "insert into segment(author, lower, since, until, size, members)"
             " values(?, ?, ?, ?, ?, ?)",
-            (*row[1:], members),
+            ((*row[1:], members) for row, members in rows),
         )
-        return self.db.last_insert_rowid()
 
     def rewrite_segment(self, segment: int, size: int, members: bytes) -> None:
         self._run("update segment set size = ?, members = ? where id = ?", (size, members, segment))

@@ -215,6 +215,10 @@ class SqliteSnapshot:
         row = self.db.execute("select * from author where number = ?", (number,)).fetchone()
         return None if row is None else AuthorRow(*row)
 
+    def authors_among(self, numbers: Sequence[int]) -> set[int]:
+        statement = "select number from author where number in carray(?)"
+        return {number for (number,) in self.db.execute(statement, (array_of(numbers),))}
+
     def author_block(self, number: int, ordinal: int) -> bytes | None:
         seqs: bytes | None = self.db.execute(
             "select seqs from author_block where number = ? and first <= ?"
@@ -277,6 +281,13 @@ class SqliteSnapshot:
     def following_count(self, user: int) -> int:
         statement = "select count(*) from relation where user = ? and kind = ? and until = 0"
         return int(_one(self.db.execute(statement, (user, FOLLOW)))[0])
+
+    def following_counts(self, users: Sequence[int]) -> dict[int, int]:
+        statement = (
+            "select value, (select count(*) from relation"
+            " where user = value and kind = ? and until = 0) from carray(?)"
+        )
+        return dict(self.db.execute(statement, (FOLLOW, array_of(users))))
 
     def mutes(self, user: int) -> set[int]:
         statement = "select author from relation where user = ? and kind = ? and until = 0"
