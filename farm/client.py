@@ -423,7 +423,11 @@ class StoreClient:
 
     async def delivered(self, user_id: str, size: int) -> list[wire.Notification]:
         """The newest `size` that were delivered, newest first."""
-        return [wire.notification(n) for n in await self._read(Query.DELIVERED, user_id, size)]
+        return wire.notifications(await self._read(Query.DELIVERED, user_id, size))
+
+    async def newest(self, user_id: str, size: int) -> list[wire.Notification]:
+        """The newest, newest first, without cursors: half the work of a page with its count."""
+        return wire.notifications(await self._read(Query.NEWEST, user_id, size))
 
     async def unread(self, user_id: str) -> int:
         """How many visible notifications are not marked as read; 0 of an unknown user."""

@@ -103,11 +103,13 @@ class Query(IntEnum):
     DEAD_LETTERS = 12
     EVENTS = 13
     SHOWN = 14
+    NEWEST = 15
 
 
 QUERY_SIGNATURES: dict[int, tuple[type, ...]] = {
     Query.INBOX: (str, int, str, bool),  # user, size, after this cursor, unread only
     Query.DELIVERED: (str, int),  # user, size
+    Query.NEWEST: (str, int),  # user, size
     Query.POST: (str,),
     Query.USER: (str,),
     Query.FOLLOWERS: (str, int, str),  # author, size, page token
@@ -543,20 +545,21 @@ def _outcome(row: Any) -> Outcome:
 _STATES = {state.value: state for state in State}  # quicker than asking the enum, for many
 
 
-def notification(row: Sequence[Any]) -> Notification:
-    """A notification as it came over the wire."""
-    id_, user_id, post_id, author_id, text, created_us, read, state, attempts, cursor, parts = row
-    return Notification(
-        id_, user_id, post_id, author_id, text, created_us, read, _STATES[state], attempts, cursor,
-        _deliveries(parts),
-    )  # fmt: skip
+def notification(row: list[Any]) -> Notification:
+    """A notification as it came over the wire, made of the very list."""
+    row[7] = _STATES[row[7]]
+    row[10] = _deliveries(row[10])
+    return Notification._make(row)
 
 
-def _deliveries(rows: list[Any]) -> list[Delivery]:
-    return [
-        Delivery(channel, _STATES[state], attempts, error, next_us)
-        for channel, state, attempts, error, next_us in rows
-    ]
+def notifications(rows: list[list[Any]]) -> list[Notification]:
+    return [notification(row) for row in rows]
+
+
+def _deliveries(rows: list[list[Any]]) -> list[Delivery]:
+    for row in rows:
+        row[1] = _STATES[row[1]]
+    return [Delivery._make(row) for row in rows]
 
 
 def frame(body: list[Any]) -> Frame:
@@ -614,7 +617,7 @@ def dead_letters(row: Sequence[Any]) -> DeadLetters:
 
 
 def inbox_page(row: Sequence[Any]) -> InboxPage:
-    return InboxPage([notification(n) for n in row[0]], *row[1:])
+    return InboxPage(notifications(row[0]), *row[1:])
 
 
 def post(row: Sequence[Any]) -> Post:

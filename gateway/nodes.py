@@ -7,6 +7,7 @@ by a resolver.
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 from typing import Annotated, NewType, cast
 
 import strawberry
@@ -19,6 +20,7 @@ from farm.limits import check_id
 
 INT_MAX = 2_147_483_647
 LONG_MAX = 2**53
+TIMES_KEPT_MAX = 4_096
 
 # Microseconds since 1970 inside, text outside.
 DateTime = NewType("DateTime", int)
@@ -30,7 +32,10 @@ def _no_input(_value: object) -> int:
 
 
 SCALARS: dict[object, ScalarDefinition] = {
-    DateTime: strawberry.scalar(name="DateTime", serialize=rfc3339, parse_value=_no_input),
+    # The time of a post is shown to all who read it.
+    DateTime: strawberry.scalar(
+        name="DateTime", serialize=lru_cache(TIMES_KEPT_MAX)(rfc3339), parse_value=_no_input
+    ),
     Long: strawberry.scalar(
         name="Long", serialize=lambda value: min(value, LONG_MAX), parse_value=_no_input
     ),

@@ -155,6 +155,8 @@ def graphql_media_type(request: Request) -> str:
     Who takes anything gets JSON: the newer one has statuses that older clients do not expect. So
     does who takes neither; they can still read that their question was understood.
     """
+    if GRAPHQL_JSON not in request.headers.get("accept", "").lower():
+        return JSON
     try:
         newer = request.accept.match(GRAPHQL_JSON, accept_wildcards=False).header
         older = request.accept.match(JSON).header

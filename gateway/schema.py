@@ -104,8 +104,7 @@ class Query:
     @strawberry.field(description="The newest 20, newest first.")  # type: ignore[untyped-decorator]
     async def get_notifications(self, info: Asked, user_id: strawberry.ID) -> list[Notification]:
         user = checked_id("userId", user_id)
-        page = await info.context.store.inbox(user, INBOX_PAGE_DEFAULT)
-        return Notification.all_of(page.notifications)
+        return Notification.all_of(await info.context.store.newest(user, INBOX_PAGE_DEFAULT))
 
     @strawberry.field
     async def get_metrics(self, info: Asked) -> Metrics:

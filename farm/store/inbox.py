@@ -32,6 +32,8 @@ _FIRST_SAYS = (
 _STATES = {state.value: state for state in State}
 
 _Shown = tuple[PostRow, Source]  # a post, and whose it is as far as a person sees it
+_Standing = tuple[str, PartRow]  # a channel, and the part in which somebody is there
+_Batches = list[tuple[str, list[PartRow]]]  # the parts of a segment, channel by channel
 
 
 def looks(
@@ -97,6 +99,7 @@ class Reading:
         self._signer = Signer(self._meta.secret)
         self._cursors = InboxCursors(self._meta.incarnation, self._meta.secret)
         self._known_posts: dict[int, PostRow] = {}
+        self._known_batches: dict[int, list[tuple[int, _Batches]]] = {}  # by post and segment
 
     # Inboxes
 
@@ -108,17 +111,21 @@ class Reading:
         if number is None:
             return InboxPage([], has_more=False, unread=0, live_cursor=live)
         seen = Seen(self._snapshot, number)
-        found: list[_Shown] = []
-        for some in self._shown(seen, before, size + 1, unread_only=unread_only):
-            found += some
-            if len(found) > size:
-                break
+        found = self._first(size + 1, seen, before, unread_only=unread_only)
         return InboxPage(
             self._notifications(user_id, number, found[:size]),
             has_more=len(found) > size,
             unread=seen.unread,
             live_cursor=live,
         )
+
+    def newest(self, user_id: str, size: int) -> list[Notification]:
+        """The newest, newest first, without cursors."""
+        number = self._snapshot.number_of(user_id)
+        if number is None:
+            return []
+        found = self._first(size, Seen(self._snapshot, number), NO_SEQ, unread_only=False)
+        return self._notifications(user_id, number, found, cursors=False)
 
     def unread(self, user_id: str) -> int:
         """How many the list of unread ones would have; 0 of an unknown person."""
@@ -142,6 +149,15 @@ class Reading:
             if len(found) >= size or looked_at >= DELIVERED_LOOKED_AT_MAX:
                 break
         return found[:size]
+
+    def _first(self, count: int, seen: Seen, before: int, *, unread_only: bool) -> list[_Shown]:
+        """So many of the visible posts below `before`, newest first, or as many as there are."""
+        found: list[_Shown] = []
+        for some in self._shown(seen, before, count, unread_only=unread_only):
+            found += some
+            if len(found) >= count:
+                break
+        return found[:count]
 
     def _shown(
         self, seen: Seen, before: int, together: int, *, unread_only: bool
@@ -173,9 +189,11 @@ class Reading:
         """How a post that the source has looks to the person."""
         return self._notifications(user_id, number, [(post, source)])[0]
 
-    def _notifications(self, user_id: str, number: int, shown: list[_Shown]) -> list[Notification]:
+    def _notifications(
+        self, user_id: str, number: int, shown: list[_Shown], *, cursors: bool = True
+    ) -> list[Notification]:
         standing = self._standing(number, [post.seq for post, _ in shown])
-        cursor = self._cursors.signer_of(user_id)
+        cursor = self._cursors.signer_of(user_id) if cursors else _no_cursor
         return [
             looks(
                 post,
@@ -199,24 +217,37 @@ class Reading:
         standing = self._standing(number, [post.seq]).get(post.seq, ())
         return max((row.changed for _, row in standing), default=0)
 
-    def _standing(self, number: int, seqs: list[int]) -> dict[int, list[tuple[str, PartRow]]]:
+    def _standing(self, number: int, seqs: list[int]) -> dict[int, list[_Standing]]:
         """By post, the part in which the person is, channel by channel."""
-        batches: dict[int, dict[int, list[PartRow]]] = {}
-        inside: dict[int, bool] = {}
+        found: dict[int, list[_Standing]] = {}
+        unknown = []
+        for seq in seqs:
+            for segment, by_channel in self._known_batches.get(seq, ()):
+                if number in self._segments.members(self._snapshot, segment):
+                    found[seq] = [(name, _part_with(number, rows)) for name, rows in by_channel]
+                    break
+            else:
+                unknown.append(seq)
+        if unknown and self._learn(number, unknown):
+            found |= self._standing(number, unknown)
+        return found
+
+    def _learn(self, number: int, seqs: list[int]) -> bool:
+        """Reads the batches of these posts in which the person is; False where there are none.
+
+        Many people whose inboxes are read at one moment are in the same batches.
+        """
+        if len(self._known_batches) > POSTS_KEPT_MAX:
+            self._known_batches.clear()
+        near: dict[tuple[int, int], dict[int, list[PartRow]]] = {}
         for row in self._snapshot.parts_near(seqs, number):
-            segment = row.segment
-            if segment not in inside:
-                inside[segment] = number in self._segments.members(self._snapshot, segment)
-            if inside[segment]:
-                batches.setdefault(row.post, {}).setdefault(row.channel, []).append(row)
-        return {
-            post: [
-                (name, _part_with(number, rows[channel]))
-                for name, channel in self._channels.items()
-                if channel in rows
-            ]
-            for post, rows in batches.items()
-        }
+            if number in self._segments.members(self._snapshot, row.segment):
+                by_channel = near.setdefault((row.post, row.segment), {})
+                by_channel.setdefault(row.channel, []).append(row)
+        for (seq, segment), by_channel in near.items():
+            named = [(n, by_channel[c]) for n, c in self._channels.items() if c in by_channel]
+            self._known_batches.setdefault(seq, []).append((segment, named))
+        return bool(near)
 
     def _delivery(self, channel: str, row: PartRow) -> Delivery:
         if row.part == REST:
@@ -312,6 +343,10 @@ class Reading:
 
     def _members(self, segment: int) -> BitMap:
         return self._segments.members(self._snapshot, segment)
+
+
+def _no_cursor(_seq: int) -> str:
+    return ""
 
 
 def _merged(

@@ -158,6 +158,7 @@ class Reader:
         return {
             Query.INBOX: reading.inbox,
             Query.DELIVERED: reading.delivered,
+            Query.NEWEST: reading.newest,
             Query.UNREAD: reading.unread,
             Query.POST: reading.post,
             Query.USER: reading.user,

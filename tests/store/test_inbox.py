@@ -10,6 +10,7 @@ from farm.errors import InvalidArgument
 from farm.lifecycle import State
 from farm.store.history import History
 from farm.store.storage import BLOCK
+from farm.wire import Op
 from tests.store.harness import Store, members, outcome
 
 
@@ -128,6 +129,50 @@ def test_what_a_notification_shows_follows_its_set(store: Store) -> None:
     assert (retrying.state, retrying.deliveries[0].next_attempt_us) == (State.RETRYING, None)
     assert [n.post_id for n in store.reading.delivered(store.ids([first])[0], 5)] == ["p"]
     assert store.reading.delivered(store.ids([fourth])[0], 5) == []
+
+
+def test_what_many_ask_at_one_moment_is_each_one_s_own(store: Store) -> None:
+    """One reading answers all of them, and remembers posts and sets from one to the next; later
+    followers are in another version of the segment."""
+    early = store.followers("star", 3, "early")
+    store.publish("p", "star")
+    late = store.followers("star", 3, "late")
+    store.publish("q", "star")
+    for grant in store.ask("w1", 20).grants:
+        some = members(grant)
+        store.tell("w1", outcome(grant, delivered=some[:1], retry=some[1:2], dead=some[2:3]))
+    for asked in ([*early, *late, "nobody"], [*late, *early]):
+        reading = store.reading
+        for user in asked:
+            page = reading.inbox(user, 20, "", False)
+            assert page == store.reading.inbox(user, 20, "", False)
+            plain = [shown._replace(cursor="") for shown in page.notifications]
+            assert reading.newest(user, 20) == store.reading.newest(user, 20) == plain
+            delivered = [shown for shown in page.notifications if shown.state is State.DELIVERED]
+            assert reading.delivered(user, 20) == delivered
+    states = {shown.state for user in early for shown in store.reading.newest(user, 20)}
+    assert states == {State.DELIVERED, State.RETRYING, State.DEAD}
+
+
+def test_a_page_goes_on_below_authors_who_have_hidden_all_their_newest(store: Store) -> None:
+    """Authors are asked for by their last posts, as many as a page is long."""
+    authors = [f"a{number}" for number in range(30)]
+    for author in authors:
+        store.follow("ann", author)
+        store.publish(f"old-{author}", author)
+    for author in authors[:25]:
+        store.publish(f"new-{author}", author)
+        store.call(Op.RETRACT, f"new-{author}")
+    expected = [f"old-{author}" for author in reversed(authors)]
+    for size in (1, 2, 7, 40):
+        assert pages(store, "ann", size) == expected
+    assert [shown.post_id for shown in store.reading.newest("ann", 3)] == expected[:3]
+    store.call(
+        Op.MARK_UP_TO, "ann", store.reading.inbox("ann", 40, "", False).notifications[3].cursor
+    )
+    page = store.reading.inbox("ann", 1, "", True)
+    assert ([shown.post_id for shown in page.notifications], page.unread) == (expected[:1], 3)
+    assert store.reading.unread("ann") == 3
 
 
 def test_a_cursor_is_its_owner_s_and_nobody_else_s(store: Store) -> None:
