@@ -32,6 +32,7 @@ from graphql import (
     is_list_type,
     is_non_null_type,
 )
+from graphql.pyutils import Undefined
 
 DEPTH = 4
 VARIABLES = "$b0: Boolean!, $b1: Boolean = true, $b2: Boolean, $i: Int, $s: [ID!]"
@@ -39,6 +40,8 @@ VARIABLES = "$b0: Boolean!, $b1: Boolean = true, $b2: Boolean, $i: Int, $s: [ID!
 
 class Thing:
     """What an object type is read from."""
+
+    genuine: bool
 
     def __repr__(self) -> str:
         return "a thing"
@@ -99,13 +102,14 @@ class World:
             made = {f"f{next(self._numbers)}": self._field(chance) for _ in range(5)}
             return {"name": GraphQLField(GraphQLString), **made}
 
-        guarded = chance.random() < 0.1
-        check = (lambda value, _info: isinstance(value, Thing)) if guarded else None
+        guarded = chance.random() < 0.2
+        check = (lambda value, _info: getattr(value, "genuine", True)) if guarded else None
         return GraphQLObjectType(name, fields, interfaces=[self._named], is_type_of=check)
 
     def _field(self, chance: Random) -> GraphQLField:
         odd = chance.random()
-        args = {"i": GraphQLArgument(GraphQLInt)} if odd < 0.06 else None
+        number = GraphQLArgument(GraphQLNonNull(GraphQLInt), default_value=1)
+        args = {"i": number} if odd < 0.08 else None
         resolve = (lambda source, _info, **_: getattr(source, "name", 1)) if odd > 0.95 else None
         return GraphQLField(self._type(chance), args=args, resolve=resolve)
 
@@ -116,7 +120,7 @@ class World:
             type_ = GraphQLList(self._type(chance, inner=kind > 0.05))
         elif kind < 0.6:
             type_ = chance.choice(self._objects)
-        elif kind < 0.65:
+        elif kind < 0.62:
             type_ = chance.choice([self._union, self._named])
         else:
             type_ = chance.choice(self._leaves)
@@ -139,7 +143,7 @@ class World:
             chance = Random(f"{self._seed} {number} {arguments}")
             if when == "fails" and chance.random() < 0.3:
                 raise LookupError(f"nothing for {arguments}")
-            mishaps = 0.03 if chance.random() < 0.5 else 0
+            mishaps = chance.choice([0, 0.03, 0.15])
             found = self._value(type_, chance, DEPTH, mishaps)
             return found if when == "now" else Later(found)
 
@@ -147,7 +151,7 @@ class World:
 
     def _value(self, type_: Any, chance: Random, depth: int, mishaps: float) -> Any:
         if chance.random() < mishaps:
-            return _mishap(chance)
+            return _mishap(type_, chance)
         if is_non_null_type(type_):
             return self._value(type_.of_type, chance, depth, mishaps)
         if chance.random() < 0.05:
@@ -163,6 +167,7 @@ class World:
         if not isinstance(type_, GraphQLObjectType):
             type_ = self._objects[0 if type_ is self._union else 1]
         thing = Loud() if chance.random() < mishaps else Thing()
+        thing.genuine = chance.random() > mishaps
         for name, field in type_.fields.items():
             if depth > 0 or is_leaf_type(get_named_type(field.type)):
                 setattr(thing, name, self._value(field.type, chance, depth - 1, mishaps))
@@ -235,7 +240,7 @@ def variables(chance: Random) -> dict[str, Any]:
         made["b1"] = chance.random() < 0.8
     made["b2"] = chance.choice([True, False, False, None])
     if chance.random() < 0.5:
-        made["i"] = chance.choice([1, 2, None, "no number"] if chance.random() < 0.1 else [1, 2])
+        made["i"] = chance.choice([1, None, "no number"] if chance.random() < 0.2 else [1, 2])
     if chance.random() < 0.5:
         made["s"] = chance.choice(["one", ["two", 3], None])
     return made
@@ -269,11 +274,19 @@ def _filler(type_: Any, chance: Random) -> Any:
             return None
 
 
-def _mishap(chance: Random) -> Any:
+def _mishap(type_: Any, chance: Random) -> Any:
+    """What is wrong with a value is mostly nearly right."""
+    nearly: dict[str, list[Any]] = {
+        "Int": [2**31, -(2**31) - 1],
+        "Odd": ["seven", "none", "Half \ud83d"],
+        "String": ["Half \ud83d", Later("soon")],
+    }
+    if chance.random() < 0.7:
+        return chance.choice(nearly.get(getattr(type_, "name", ""), [Loud()]))
     return chance.choice(
         [
-            None, "seven", "none", "Half \ud83d", 2**31, float("nan"), ValueError("this value"),
-            Later("soon"), Later(KeyError("late")), Later(Thing()), Loud(), (), range(0), [], {},
-            [None], lambda *_, **__: "called", {"name": "in a dict"}, Thing(), 10**40, Thing,
+            None, Undefined, ValueError("this value"), Later("soon"), Later(KeyError("late")),
+            Later(Thing()), (), range(0), [], {}, [None], lambda *_, **__: "called",
+            {"name": "in a dict"}, Thing(), 10**40, Thing, float("nan"), "seven",
         ]
     )  # fmt: skip

@@ -73,6 +73,12 @@ def counting(query: Query, seen: Counter[str]) -> None:
             writers[name] = counted(writer)
 
 
+async def settled() -> None:
+    """Lets end what the executor has begun and needs no more once a field has failed."""
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.gather(*others, return_exceptions=True)
+
+
 async def compare(world: World, chance: Random, seen: Counter[str]) -> None:
     text = world.query(chance)
     if validate(world.schema, parse(text), RULES):
@@ -88,6 +94,7 @@ async def compare(world: World, chance: Random, seen: Counter[str]) -> None:
     seen["with errors"] += bool(expected.errors)
     counting(query, seen)
     await query.run(given, None)
+    await settled()
 
 
 def test_generated_queries_are_answered_as_by_graphql_core() -> None:
