@@ -51,6 +51,7 @@ GROUPS: dict[str, tuple[Callable[[Bench], Iterator[Row]], str]] = {
     "memory": (keeping.memory, "the store while 5,000,000 notifications wait"),
     "disk": (keeping.disk, "bytes on disk a notification"),
 }
+LONG_ONLY = {"pages", "memory"}  # which a quick run leaves out, for no mark depends on them
 EPILOGUE = "names for --only:\n" + "\n".join(
     f"  {name:16} {text}" for name, (_, text) in GROUPS.items()
 )
@@ -61,11 +62,13 @@ def main() -> int:
     arguments = _parser().parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # no farm is left behind
     started_s, load_before = time.perf_counter(), os.getloadavg()[0]
-    names = arguments.only or list(GROUPS)
+    names = arguments.only or [
+        name for name in GROUPS if name not in LONG_ONLY or not arguments.quick
+    ]
     with tempfile.TemporaryDirectory(prefix="hark-bench-", dir=arguments.dir) as directory:
         bench = Bench(
             Path(directory),
-            rounds=arguments.rounds or (3 if arguments.quick else 5),
+            rounds=arguments.rounds or (2 if arguments.quick else 5),
             round_s=0.6 if arguments.quick else 2.0,
             graph=arguments.graph,
         )
@@ -97,6 +100,10 @@ def _measure(bench: Bench, names: list[str]) -> tuple[list[Row], list[str], dict
             for row in GROUPS[name][0](bench):
                 rows.append(row)
                 print(report.line(row), flush=True)
+        except KeyboardInterrupt:  # what there is, is written all the same
+            failed.append(name)
+            print(f"{name}: interrupted", flush=True)
+            break
         except Exception as error:  # noqa: BLE001
             failed.append(name)
             print(f"{name}: FAILED: {type(error).__name__}: {error}", flush=True)
@@ -120,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         help="measure this alone; repeatable, names below",
     )  # fmt: skip
     parser.add_argument(
-        "--rounds", type=int, metavar="N", help="rounds of each (default: 5, with --quick 3)"
+        "--rounds", type=int, metavar="N", help="rounds of each (default: 5, with --quick 2)"
     )
     parser.add_argument(
         "--graph", type=Path, metavar="FILE", default=os.environ.get("HARK_BENCH_GRAPH"),

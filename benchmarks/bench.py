@@ -71,8 +71,9 @@ class Bench:
         """The farm of a million posts, of which rows use copies, unless they only read."""
         if self._million is None:
             started_s = time.perf_counter()
-            posts = round(self.round_s * million.POSTS_FOR_A_ROUND_S)
-            self._million = million.make(self._directory / "million", self.driver, posts)
+            posts = million.QUICK_POSTS if self.quick else million.POSTS
+            people = million.QUICK_FANS if self.quick else million.FANS
+            self._million = million.make(self._directory / "million", self.driver, posts, people)
             self.tell(f"made the million in {time.perf_counter() - started_s:.1f} s")
         return self._million
 

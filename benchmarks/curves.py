@@ -94,7 +94,7 @@ def _posts(bench: Bench) -> Iterator[Line]:
     pages: dict[int, dict[int, Figure]] = {20: {}, 1_000: {}}
     authors = million.authors()
     with bench.copy_of(None) as data_dir:
-        million.make(data_dir / "farm", bench.driver, POSTS[0])
+        million.make(data_dir / "farm", bench.driver, POSTS[0], million.FANS)
         with running(data_dir / "farm", *NOTHING_SENT) as farm:
             there = POSTS[0]
             for posts in POSTS:

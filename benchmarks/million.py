@@ -16,9 +16,10 @@ from benchmarks.drivers import Drivers
 
 AUTHORS = 5_000
 FANS, FAN_OF = 50_000, 20
+QUICK_FANS = 10_000
 FOLLOWING = (10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)  # authors that readers follow
 READERS_EACH = 8
-POSTS_FOR_A_ROUND_S = 500_000  # so there are a million for rounds of 2 s
+POSTS, QUICK_POSTS = 1_000_000, 200_000
 POSTS_PER_CALL = 500
 POSTS_WITHIN_S = 120.0
 
@@ -45,16 +46,16 @@ def readers(following: int) -> list[str]:
     return [f"reader-of-{following}-{number}" for number in range(READERS_EACH)]
 
 
-def fans() -> list[str]:
-    return [f"fan-{number}" for number in range(FANS)]
+def fans(count: int) -> list[str]:
+    return [f"fan-{number}" for number in range(count)]
 
 
-def make(data_dir: Path, driver: Drivers, posts: int) -> Million:
-    """A data directory with so many posts."""
+def make(data_dir: Path, driver: Drivers, posts: int, people: int) -> Million:
+    """A data directory with so many posts, and so many people who follow 20 authors each."""
     data_dir.mkdir()
     edges = data_dir.with_suffix(".tsv")
     with edges.open("w") as file:
-        _write_edges(file)
+        _write_edges(file, people)
     flags = ("--import-follows", str(edges), "--channel", "inbox", "--workers", "1")
     with farm.running(data_dir, *flags) as running:
         job = (running.grpc, authors(), POSTS_PER_CALL, 2, POSTS_WITHIN_S, posts)
@@ -64,11 +65,11 @@ def make(data_dir: Path, driver: Drivers, posts: int) -> Million:
     return Million(data_dir, done.count, done.notifications, done.rate, memory)
 
 
-def _write_edges(file: TextIO) -> None:
+def _write_edges(file: TextIO, people: int) -> None:
     chance, followed = random.Random(3), authors()
     for following in FOLLOWING:
         for reader in readers(following):
             some = chance.sample(followed, following)
             file.writelines(f"{reader}\t{author}\n" for author in some)
-    for fan in fans():
+    for fan in fans(people):
         file.writelines(f"{fan}\t{author}\n" for author in chance.sample(followed, FAN_OF))

@@ -28,7 +28,7 @@ def reads_and_posts(bench: Bench) -> Iterator[Row]:
         bench.copy_of(bench.million().data_dir) as data_dir,
         running(data_dir, *NOTHING_SENT) as farm,
     ):
-        users = million.fans()[:READERS]
+        users = million.fans(READERS)
         wrk.look(farm.http, reading.PAGE_QUERY, users)
         h2load.reads(*_reads(bench, farm, users, READS_PER_S))  # all warm
         idle, busy, posts = _reads_while_publishing(bench, farm, users)

@@ -1,6 +1,7 @@
 """The rows as lines, as one table, and as JSON.
 
-`python -m benchmarks.report FILE.json` prints the table of a run that was written before.
+`python -m benchmarks.report FILE.json` prints the table of a run that was written before; of
+several files, where groups were measured one by one, one table with the newest of each row.
 """
 
 from __future__ import annotations
@@ -99,11 +100,12 @@ def _figure(figure: Figure) -> dict[str, Any]:
 
 
 def main() -> int:
-    """The table, and what must be known of the run that it is of."""
-    for name in sys.argv[1:]:
-        content = json.loads(Path(name).read_text())
-        print(table(content["rows"]))
-        about = content["about"]
+    """The table, and what must be known of the runs that it is of."""
+    contents = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
+    contents.sort(key=lambda content: content["about"]["at"])
+    rows = {row["name"]: row for content in contents for row in content["rows"]}
+    print(table(list(rows.values())))
+    for about in (content["about"] for content in contents):
         print(f"\n{about['at']}, {about['cores']} cores, {about['seconds']:.0f} s")
     return 0
 
