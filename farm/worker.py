@@ -264,11 +264,12 @@ class Worker:
             busy = self._works or self._unacknowledged
             await _either(self._news, REPORT_EVERY_S if busy else None)
             self._news.clear()
-            await self._report()
-            await asyncio.sleep(REPORT_GAP_S)
+            if await self._report():
+                await asyncio.sleep(REPORT_GAP_S)
 
-    async def _report(self) -> None:
-        """Sends what has come of the works since, and again what was not acknowledged in time."""
+    async def _report(self) -> bool:
+        """Sends what has come of the works since, and again what was not acknowledged in time;
+        whether there was anything."""
         now_s = self._clock.monotonic_s()
         partly = now_s - self._partly_s >= PARTLY_EVERY_S
         if partly:
@@ -287,12 +288,13 @@ class Worker:
             self._unacknowledged[self._reports] = _Report(payload, ended, float("-inf"))
             for lease in ended:
                 del self._open[lease]
-        for report in list(self._unacknowledged.values()):
-            if now_s - report.sent_s > RESEND_AFTER_S:
-                report.sent_s = now_s
-                passing(Point.WORKER_REPORT)
-                await self._pusher.push(report.payload, PUSH_TIMEOUT_S)
-                passing(Point.WORKER_REPORTED)
+        unsent = [r for r in self._unacknowledged.values() if now_s - r.sent_s > RESEND_AFTER_S]
+        for report in unsent:
+            report.sent_s = now_s
+            passing(Point.WORKER_REPORT)
+            await self._pusher.push(report.payload, PUSH_TIMEOUT_S)
+            passing(Point.WORKER_REPORTED)
+        return bool(unsent)
 
     async def _say_goodbye(self) -> None:
         """Reports what is left, and stays until that is durable, but not for ever."""

@@ -11,7 +11,8 @@ import asyncio
 import heapq
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from math import log1p
 
 from farm.audience import BitMap
@@ -23,30 +24,53 @@ TICK_S = 0.001  # sends that end within the same tick are looked at together
 ERROR = "simulated failure"
 
 
+Send = tuple[int, bool, float]  # number, whether it fails, latency in seconds
+
+
 class _Flight:
     """Sends that have begun and not ended, by the tick in which they end."""
 
-    def __init__(self, works: Sequence[Work]) -> None:
+    def __init__(self, works: Sequence[Work], draws: Callable[[Work], Iterator[Send]]) -> None:
+        self.unstarted = sum(work.grant.recipients for work in works)
         self.size = 0
+        self._waiting = deque((work, draws(work)) for work in works)
         self._left = {work: work.grant.recipients for work in works}
-        self._ends: dict[int, list[tuple[Work, int, bool]]] = {}
+        self._ends: dict[int, list[tuple[Work, bool, list[int]]]] = {}
         self._ticks: list[int] = []  # a heap of the keys of `_ends`
 
-    def start(self, work: Work, send: tuple[int, bool, float], now_s: float) -> None:
-        number, fails, latency_s = send
-        tick = int((now_s + latency_s) / TICK_S) + 1
-        if tick not in self._ends:
-            self._ends[tick] = []
-            heapq.heappush(self._ticks, tick)
-        self._ends[tick].append((work, number, fails))
-        work.durations.add(latency_s)
-        self.size += 1
+    def start(self, count: int, now_s: float) -> int:
+        """Begins so many; returns how many of them are not tried, for their lease holds no
+        longer."""
+        skipped = 0
+        self.unstarted -= count
+        while count:
+            work, draws = self._waiting[0]
+            sends = list(itertools.islice(draws, count))
+            count -= len(sends)
+            if not sends:
+                self._waiting.popleft()
+            elif work.may_send(now_s):
+                self._fly(work, sends, now_s)
+            else:
+                skipped += len(sends)
+                self._count_off(work, len(sends))
+        return skipped
 
-    def skip(self, work: Work) -> None:
-        """One recipient is not tried: the lease holds no longer."""
-        self._left[work] -= 1
-        if not self._left[work]:
-            work.finish()
+    def _fly(self, work: Work, sends: Sequence[Send], now_s: float) -> None:
+        ends: dict[tuple[int, bool], list[int]] = {}
+        for number, fails, latency_s in sends:
+            end = (int((now_s + latency_s) / TICK_S) + 1, fails)
+            if end in ends:
+                ends[end].append(number)
+            else:
+                ends[end] = [number]
+        for (tick, fails), numbers in ends.items():
+            if tick not in self._ends:
+                self._ends[tick] = []
+                heapq.heappush(self._ticks, tick)
+            self._ends[tick].append((work, fails, numbers))
+            work.durations.add(tick * TICK_S - now_s, len(numbers))
+        self.size += len(sends)
 
     def next_end_s(self) -> float:
         return self._ticks[0] * TICK_S
@@ -54,19 +78,21 @@ class _Flight:
     def land(self, now_s: float) -> int:
         """Records what has ended by now; returns how many that were."""
         landed: dict[tuple[Work, bool], list[int]] = {}
-        count = 0
         while self._ticks and self._ticks[0] * TICK_S <= now_s:
-            for work, number, fails in self._ends.pop(heapq.heappop(self._ticks)):
-                landed.setdefault((work, fails), []).append(number)
-                count += 1
+            for work, fails, numbers in self._ends.pop(heapq.heappop(self._ticks)):
+                landed.setdefault((work, fails), []).extend(numbers)
         for (work, fails), numbers in landed.items():
             state, error = (State.RETRYING, ERROR) if fails else (State.DELIVERED, "")
             work.record(state, error, BitMap(numbers))
-            self._left[work] -= len(numbers)
-            if not self._left[work]:
-                work.finish()
+            self._count_off(work, len(numbers))
+        count = sum(map(len, landed.values()))
         self.size -= count
         return count
+
+    def _count_off(self, work: Work, count: int) -> None:
+        self._left[work] -= count
+        if not self._left[work]:
+            work.finish()
 
 
 class Simulated:
@@ -94,30 +120,27 @@ class Simulated:
             await self._deliver_slowly(works, slots)
 
     async def _deliver_at_once(self, works: Sequence[Work]) -> None:
+        """Lets the others of this process have a turn once a tick."""
+        turn_s = self._clock.monotonic_s()
         for work in works:
-            if work.may_send(self._clock.monotonic_s()):
+            now_s = self._clock.monotonic_s()
+            if work.may_send(now_s):
                 failed = self._failing(work)
                 work.record(State.RETRYING, ERROR, failed)
                 work.record(State.DELIVERED, "", work.members - failed)
                 work.durations.add(0.0, work.grant.recipients)
             work.finish()
-            await asyncio.sleep(0)
+            if now_s - turn_s > TICK_S:
+                await asyncio.sleep(0)
+                turn_s = self._clock.monotonic_s()
 
     async def _deliver_slowly(self, works: Sequence[Work], slots: Slots) -> None:
         """Keeps as many in flight as slots allow, and wakes once a tick for those that end."""
-        flight = _Flight(works)
-        sends = ((work, draw) for work in works for draw in self._draws(work))
-        unstarted = sum(work.grant.recipients for work in works)
-        while unstarted or flight.size:
-            taken = slots.take_now(unstarted) if flight.size else await slots.take(unstarted)
-            unstarted -= taken
-            now_s = self._clock.monotonic_s()
-            for work, send in itertools.islice(sends, taken):
-                if work.may_send(now_s):
-                    flight.start(work, send, now_s)
-                else:
-                    flight.skip(work)
-                    slots.give(1)
+        flight = _Flight(works, self._draws)
+        while flight.unstarted or flight.size:
+            want = flight.unstarted
+            taken = slots.take_now(want) if flight.size else await slots.take(want)
+            slots.give(flight.start(taken, self._clock.monotonic_s()))
             if flight.size:
                 await asyncio.sleep(flight.next_end_s() - self._clock.monotonic_s())
                 slots.give(flight.land(self._clock.monotonic_s()))
@@ -136,8 +159,7 @@ class Simulated:
             failed.append(numbers[place])
         return BitMap(failed)
 
-    def _draws(self, work: Work) -> Iterator[tuple[int, bool, float]]:
-        """(number, whether it fails, latency in seconds) of each recipient."""
+    def _draws(self, work: Work) -> Iterator[Send]:
         rate, low, span = self._failure_rate, self._low_s, self._high_s - self._low_s
         if self._repeatable:
             for number in work.members:
