@@ -6,6 +6,7 @@ A flame graph each, as SVG in `docs/flames`, taken by py-spy from outside while 
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ SPY = Path(sys.executable).parent / "py-spy"
 SECONDS, PER_SECOND = 10, 200
 ROUND_S = 2.0
 ENDS_WITHIN_S = 30.0
+TITLE = re.compile(r'(id="title"[^>]*>)[^<]*<')
 
 Work = Callable[[Bench, Farm], None]
 
@@ -74,6 +76,8 @@ def _take(bench: Bench, flame: Flame, path: Path) -> None:
         _, said = spy.communicate(timeout=ENDS_WITHIN_S)
     if spy.returncode:
         raise RuntimeError(f"py-spy: {said.decode()[-500:]}")
+    # Above the picture it writes its own command line.
+    path.write_text(TITLE.sub(rf"\g<1>hark: {flame.process}<", path.read_text(), count=1))
 
 
 def _calls(bench: Bench, farm: Farm) -> None:
