@@ -6,14 +6,14 @@ number that holds its state, the tries begun, and a detail:
     part = state << 40 | attempt << 32 | detail
 
 The detail is the slot of a retry (or says that its time has come), the error of a dead letter, the
-reason of a suppression. Part 0,
-the *rest*, has no members of its own: it is everybody of the segment who is in no other part, and
-its state stands in its row.
+reason of a suppression. Part 0, the *rest*, has no members of its own: it is everybody of the
+segment who is in no other part, and its state stands in its row.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -81,6 +81,7 @@ READY_MIN = 2**31  # from here on, a retry's detail is no slot: its time has com
 READY = DETAIL_MAX  # such a detail; the next ones lie below it
 
 
+@lru_cache(maxsize=4_096)  # taken apart for each lease and each outcome, and there are few
 def part_of(key: int) -> Part:
     """The part with this name. The rest's state is in its row; here it reads as QUEUED."""
     return Part(State(key >> 40), key >> 32 & 0xFF, key & DETAIL_MAX)
