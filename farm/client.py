@@ -45,7 +45,9 @@ RETRY_AFTER_MS = 1_000
 STEP_ASIDE_S = 0.25  # for so long many posts are refused at once, after most of so many were
 MANY_POSTS = 100
 BATCH_OPERATIONS_MAX = 4_096
-READ_OPERATIONS_MAX = 64  # in one request: a reader answers all of them together
+# In one request: a reader answers all of them together, and reads the next ones while this process
+# shows the answers. With all that wait in one, each would wait for the other to end.
+READ_OPERATIONS_MAX = 16
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 # Beside those in flight. More writes would be answered late, so they are refused instead, at once;
 # reads are bounded by whoever asks, and very many may ask at once for what they missed.
@@ -136,7 +138,8 @@ class Lane:
             if batch:
                 await self._settle(batch)
             gather_s = started_s + GATHER_S - self._clock.monotonic_s()
-            if len(batch) > 1 and gather_s > 0:
+            full = self._operations_waiting >= self._operations_max
+            if len(batch) > 1 and gather_s > 0 and not full:
                 await asyncio.sleep(gather_s)
 
     def _next_batch(self) -> list[_Waiting]:
