@@ -13,7 +13,8 @@ import contextlib
 import itertools
 import logging
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from farm import wire
@@ -97,7 +98,8 @@ class Lane:
         self._waiting: deque[_Waiting] = deque()
         self._operations_waiting = 0
         self._wake = asyncio.Event()
-        self._task = asyncio.create_task(self._run(), name=f"lane {kind.name.lower()}")
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(), name=f"lane {kind.name.lower()}")
 
     @property
     def waiting(self) -> int:
@@ -111,16 +113,17 @@ class Lane:
         """What the operation answered; raises what it refused with. `size` in bytes, roughly."""
         return wire.value_of((await self.call_many((operation,), size))[0])
 
-    async def call_many(self, operations: Sequence[Sequence[Any]], size: int) -> Sequence[Any]:
+    def call_many(
+        self, operations: Sequence[Sequence[Any]], size: int
+    ) -> asyncio.Future[Sequence[Any]]:
         """The results of operations that travel in one request, for `wire.value_of`. Raises
-        `ResourceExhausted`."""
+        `ResourceExhausted`, at once."""
         self.check_room()
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Sequence[Any]] = self._loop.create_future()
         self._waiting.append((operations, size, future))
         self._operations_waiting += len(operations)
         self._wake.set()
-        results: Sequence[Any] = await future
-        return results
+        return future
 
     def check_room(self) -> None:
         """Raises `ResourceExhausted` where so much waits that more would wait too long."""
@@ -205,6 +208,8 @@ class StoreClient:
     ) -> None:
         self._clock = clock
         self._metrics = metrics
+        # The counter of an outcome; found by its labels anew, it took as long again as to count.
+        self._published = cache(metrics.posts_published.labels)
         self._full_until_s: float | None = None  # from then on one call of many posts may try
         self._many_in_flight = 0
         self._writes = Lane(
@@ -231,8 +236,8 @@ class StoreClient:
         for lane in (self._writes, *self._reads):
             lane.close()
 
-    async def _write(self, op: Op, *arguments: Any, size: int = 64) -> Any:
-        return await self._writes.call((op, *arguments), size)
+    def _write(self, op: Op, *arguments: Any, size: int = 64) -> Awaitable[Any]:
+        return self._writes.call((op, *arguments), size)
 
     async def _read(self, query: Query, *arguments: Any) -> Any:
         for argument in arguments:
@@ -290,7 +295,7 @@ class StoreClient:
             outcome = error.name.lower()
             raise _in_words_of(fields, error) from None
         finally:
-            self._metrics.posts_published.labels(outcome).inc()
+            self._published(outcome).inc()
             self._metrics.publish_duration.observe(self._clock.monotonic_s() - started_s)
 
     async def publish_many(self, posts: Sequence[NewPost]) -> list[wire.Published | HarkError]:
@@ -317,7 +322,7 @@ class StoreClient:
             one if isinstance(one, HarkError) else _outcome(next(waiting)) for one in checked
         ]
         for name, count in Counter(map(_metric_of, outcomes)).items():
-            self._metrics.posts_published.labels(name).inc(count)
+            self._published(name).inc(count)
         self._metrics.publish_duration.observe(self._clock.monotonic_s() - started_s)
         return outcomes
 
