@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +51,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=DOCS, metavar="PATH")
     parser.add_argument("--dir", type=Path, metavar="PATH", help="where the farms keep their data")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no farm is left behind
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="hark-bench-", dir=arguments.dir) as directory:
         bench = Bench(

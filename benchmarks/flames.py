@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=DOCS, metavar="PATH")
     parser.add_argument("--dir", type=Path, metavar="PATH", help="where the farms keep their data")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no farm is left behind
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="hark-bench-", dir=arguments.dir) as directory:
         bench = Bench(Path(directory), rounds=1, round_s=ROUND_S, graph=None)
