@@ -38,8 +38,7 @@ class Signer:
         begun = self._begun(purpose, subject)
 
         def sign(payload: bytes) -> str:
-            raw = _ended(begun.copy(), payload) + payload
-            return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+            return _text_of(_ended(begun.copy(), payload) + payload)
 
         return sign
 
@@ -49,6 +48,10 @@ class Signer:
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
+            raw = b""
+        if _text_of(raw) != token:
+            # The last character has bits to spare, so that several texts are the same bytes; only
+            # one of them was given out (RFC 4648, 3.5).
             raw = b""
         mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(purpose, subject, payload)):
@@ -65,6 +68,10 @@ class Signer:
             made.update(len(part).to_bytes(4, "big"))
             made.update(part)
         return made
+
+
+def _text_of(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _ended(made: hashlib.blake2b, payload: bytes) -> bytes:

@@ -136,10 +136,14 @@ def texts(page: hark_pb2.ListNotificationsResponse) -> list[str]:
 
 
 def test_a_cursor_bent_anywhere_is_refused(inbox: Any, reader: str) -> None:
-    """Fault row 87: nobody makes a cursor out of another one."""
+    """Fault row 87: nobody makes a cursor out of another one, nor another text of the same."""
     cursor = inbox.ListNotifications(Page(user_id=reader, page_size=1)).next_cursor
-    bent = [f"{cursor[:n]}{'B' if cursor[n] == 'A' else 'A'}{cursor[n + 1 :]}" for n in range(45)]
-    for after in (*bent, cursor[1:], cursor[:-1], f"{cursor}A", f"{cursor}{cursor}"):
+    bent = [
+        f"{cursor[:n]}{'B' if cursor[n] == 'A' else 'A'}{cursor[n + 1 :]}"
+        for n in range(len(cursor))
+    ]
+    others = (cursor[1:], cursor[:-1], f"{cursor}A", f"{cursor}==", f"{cursor}{cursor}")
+    for after in (*bent, *others):
         with pytest.raises(grpc.RpcError) as refusal:
             inbox.ListNotifications(Page(user_id=reader, after=after))
         assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT, after
