@@ -211,7 +211,7 @@ class Farm:
         self._let_serve("store")
         await self._until_serving("store")
         self._let_serve("reader", "worker")
-        await importing.fill(self._store, self._settings)
+        await importing.fill(self._store, self._settings, self._clock)
         self._let_serve(*MODULES)
         await self._until_serving(*MODULES)
         self._ready = True

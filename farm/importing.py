@@ -18,6 +18,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from farm.client import StoreClient
+from farm.clock import Clock
 from farm.config import Settings
 from farm.edge_blocks import EdgeBlocks, Names
 from farm.edges import PROBLEMS_SHOWN_MAX, blocks_of
@@ -26,7 +27,10 @@ from farm.limits import shown
 from farm.observe import log
 from farm.packed import in_order, packed
 
-RUN_EDGES_MAX = 1_000_000  # in one commit; larger runs cost less an edge
+# In one commit. Larger runs cost less an edge, but until the first one is read the store waits; and
+# it answers nobody meanwhile, not even whether it lives.
+RUN_EDGES_FIRST, RUN_EDGES_MAX = 100_000, 1_000_000
+RUN_S_MAX = 4.0
 NAMES_MAX = 1_000_000  # remembered from one run to the next
 NUMBERED_MAX = 100_000  # people in one commit
 SAMPLE_PEOPLE = {
@@ -39,10 +43,10 @@ SAMPLE_PEOPLE = {
 T = TypeVar("T")
 
 
-async def fill(store: StoreClient, settings: Settings) -> None:
+async def fill(store: StoreClient, settings: Settings, clock: Clock) -> None:
     """Imports what is to be imported, else makes the sample people where they are wanted."""
     if settings.import_follows is not None:
-        await _import(store, settings, settings.import_follows)
+        await _import(store, settings, settings.import_follows, clock)
     wanted = settings.sample_data
     if wanted is None and settings.import_follows is None:
         wanted = not (await _patiently(store.stats)).has_users
@@ -62,7 +66,7 @@ def edge_file(name: str) -> io.BufferedReader:
         raise StartError(f"--import-follows {name}: {error.strerror}") from None
 
 
-async def _import(store: StoreClient, settings: Settings, name: str) -> None:
+async def _import(store: StoreClient, settings: Settings, name: str, clock: Clock) -> None:
     with edge_file(name) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         if await _patiently(lambda: store.import_known(digest)):
@@ -70,22 +74,21 @@ async def _import(store: StoreClient, settings: Settings, name: str) -> None:
             return
         file.seek(0)
         try:
-            await _import_all(store, file, settings)
+            intake = _Intake(store, EdgeBlocks(), settings.following_max, clock)
+            await _import_all(intake, file)
             await _patiently(lambda: store.import_finished(digest))
         except (Corrupt, Refused) as error:
             raise StartError(f"--import-follows {name}: {error.message}") from None
 
 
-async def _import_all(store: StoreClient, file: io.BufferedReader, settings: Settings) -> None:
-    edges = EdgeBlocks()
-    intake = _Intake(store, edges, settings.following_max)
+async def _import_all(intake: _Intake, file: io.BufferedReader) -> None:
     size = os.fstat(file.fileno()).st_size
     with tqdm(total=size, desc="import", unit="B", unit_scale=True, disable=None) as bar:
         for block in blocks_of(file):
             await intake.add(block)
             bar.update(file.tell() - bar.n)
         await intake.finish()
-    for problem in edges.problems:
+    for problem in intake.edges.problems:
         log(logging.WARNING, f"edge list: {problem}")
     log(
         logging.INFO,
@@ -93,7 +96,7 @@ async def _import_all(store: StoreClient, file: io.BufferedReader, settings: Set
         file=file.name,
         added=intake.added,
         already_there=intake.already_there,
-        rejected=edges.rejected,
+        rejected=intake.edges.rejected,
     )
 
 
@@ -125,11 +128,15 @@ class _Intake:
     """Gathers edges into runs. While the store takes in one of them, the next one is sorted, and
     the one after that is read."""
 
-    def __init__(self, store: StoreClient, edges: EdgeBlocks, following_max: int) -> None:
+    def __init__(
+        self, store: StoreClient, edges: EdgeBlocks, following_max: int, clock: Clock
+    ) -> None:
         self.added = self.already_there = 0
+        self.edges = edges
         self._store = store
-        self._edges = edges
         self._following_max = following_max
+        self._clock = clock
+        self._run_edges_max = RUN_EDGES_FIRST
         self._names = Names()
         self._numbers = array.array("I")  # of the names, by their places
         self._run = _Run(self._names)  # is being read
@@ -137,8 +144,8 @@ class _Intake:
         self._sending: asyncio.Task[None] | None = None
 
     async def add(self, block: bytes) -> None:
-        self._run.add(*self._edges.edges_of(block, self._names))
-        if len(self._run) >= RUN_EDGES_MAX:
+        self._run.add(*self.edges.edges_of(block, self._names))
+        if len(self._run) >= self._run_edges_max:
             await self._send()
         await asyncio.sleep(0)  # the run before is to be sent, and signals are to be heard
 
@@ -172,10 +179,19 @@ class _Intake:
             self._numbers.extend(numbers)
 
     async def _import(self, run: _Run, edges: array.array[int]) -> None:
+        started_s = self._clock.monotonic_s()
         added, beyond = await _patiently(partial(self._store.import_numbered, edges))
+        self._pace(len(edges), self._clock.monotonic_s() - started_s)
         rejected = self._reject(run, set(beyond)) if beyond else 0
         self.added += added
         self.already_there += len(run) - added - rejected
+
+    def _pace(self, edges: int, took_s: float) -> None:
+        """Runs double while they are quick, and shrink where one took too long."""
+        if took_s > RUN_S_MAX:
+            self._run_edges_max = max(int(edges * RUN_S_MAX / took_s), RUN_EDGES_FIRST)
+        elif 2 * took_s <= RUN_S_MAX:
+            self._run_edges_max = min(2 * self._run_edges_max, RUN_EDGES_MAX)
 
     def _reject(self, run: _Run, beyond: set[int]) -> int:
         """Tells of the edges with which a follower would follow too many; how many they are."""
@@ -186,8 +202,8 @@ class _Intake:
         ]
         for line, at in found[:PROBLEMS_SHOWN_MAX]:
             who = shown(run.follower(at))
-            self._edges.reject(line, f"'{who}' follows {self._following_max} authors already")
-        self._edges.rejected += len(found[PROBLEMS_SHOWN_MAX:])
+            self.edges.reject(line, f"'{who}' follows {self._following_max} authors already")
+        self.edges.rejected += len(found[PROBLEMS_SHOWN_MAX:])
         return len(found)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 FOLLOWER, AUTHOR = (0, 1) if sys.byteorder == "little" else (1, 0)  # where they lie in an edge
 LOW = 2**32 - 1  # the follower's half
+_INFINITY = 0x7FF0 << 48  # as a floating-point number; reached from the 2,146,435,072nd person on
 
 
 def packed(numbers: array.array[int]) -> array.array[int]:
@@ -38,7 +39,12 @@ def swapped(edges: array.array[int]) -> array.array[int]:
 
 
 def in_order(edges: array.array[int]) -> array.array[int]:
-    return array.array("Q", sorted(edges))
+    """Sorted as if they were floating-point numbers, which takes Python half as long: the bits of
+    these stand in the same order, as long as none of them says infinity, or negative."""
+    if edges and max(edges) >= _INFINITY:
+        return array.array("Q", sorted(edges))
+    as_floats = array.array("d", sorted(array.array("d", edges.tobytes())))
+    return array.array("Q", as_floats.tobytes())
 
 
 def each_once(edges: array.array[int]) -> array.array[int]:

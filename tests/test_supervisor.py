@@ -189,6 +189,17 @@ async def test_an_edge_list_is_imported_once(farm: StartFarm, tmp_path: Path) ->
     assert "edge list skipped: it was imported before" in hark.log()
 
 
+async def test_an_edge_list_beyond_what_one_may_follow(farm: StartFarm, tmp_path: Path) -> None:
+    edges = tmp_path / "follows"
+    edges.write_text("# who whom\na x\nb x\na y\n\na z\na x\n")
+    hark = farm(*QUICK, "--import-follows", str(edges), "--following-max", "2")
+    async with asking(hark) as ask:
+        assert (await ask.store.followers("x", 10, "")).ids == ["a", "b"]
+        assert (await ask.store.followers("z", 10, "")).ids == []
+    assert "line 6: 'a' follows 2 authors already" in hark.log()
+    assert "added=3 already_there=1 rejected=1" in hark.log()
+
+
 async def test_import_and_sample_people_together(farm: StartFarm, tmp_path: Path) -> None:
     edges = tmp_path / "follows"
     edges.write_text("a b\n")

@@ -7,7 +7,9 @@ is known how many they can have come to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import operator
+from collections.abc import Sequence
 
 from farm.audience import BitMap
 from farm.store.storage import Storage
@@ -30,15 +32,19 @@ class Following:
         self._counted.add(follower)
         return self.most - self._storage.following_count(follower)
 
-    def scarce_room(self, more: Mapping[int, int]) -> dict[int, int]:
-        """The same of people who are to follow so many more: of those who might not be allowed
-        to."""
-        if not more:
-            return {}
-        self._others_at_most += min(FEW, max(more.values()))
-        asked = list(more)
+    def scarce_room(self, followers: Sequence[int]) -> dict[int, int]:
+        """The same of those who are to follow somebody and might not be allowed to. `followers` in
+        order, each as often as there are authors to follow."""
+        often = _more_often_than(FEW, followers)
+        self._counted.update(often)
+        self._others_at_most += FEW if often or _more_often_than(1, followers) else 1
+        asked = BitMap(followers)
         if self._others_at_most <= self.most:
-            self._counted.update([person for person, count in more.items() if count > FEW])
-            asked = list(self._counted & BitMap(more))
-        counts = self._storage.following_counts(asked)
+            asked &= self._counted
+        counts = self._storage.following_counts(asked) if asked else {}
         return {person: self.most - counts[person] for person in asked}
+
+
+def _more_often_than(count: int, ordered: Sequence[int]) -> set[int]:
+    """The numbers that come so often: they are the same as the one that many places on."""
+    return set(itertools.compress(ordered, map(operator.eq, ordered, ordered[count:])))

@@ -10,7 +10,7 @@ others when it is full, so that a follow costs the rewriting of a small set what
 from __future__ import annotations
 
 import array
-from collections import Counter
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -217,9 +217,9 @@ class Graph:
         if len(edges) % 8:
             raise InvalidArgument(f"edges: are {len(edges)} bytes; must be eight bytes each")
         unpacked = array.array("Q", edges)
-        named = *halves(unpacked, FOLLOWER), *halves(unpacked, AUTHOR)
-        if named and not 0 < min(named) <= max(named) <= self._last_user:
-            raise InvalidArgument("edges: one of them has a number that nobody has")
+        for named in (halves(unpacked, FOLLOWER), halves(unpacked, AUTHOR)):
+            if named and not 0 < min(named) <= max(named) <= self._last_user:
+                raise InvalidArgument("edges: one of them has a number that nobody has")
         added, beyond = self._import(unpacked)
         return added, array.array("Q", sorted(beyond)).tobytes()
 
@@ -495,7 +495,10 @@ class Graph:
         """
         edges = each_once(edges)
         known = self._with_row(edges)
-        new, beyond = self._within_following_max(self._without_known(edges, known))
+        new = self._without_known(edges, known)
+        by_follower, beyond = self._within_following_max(in_order(swapped(new)))
+        if beyond:
+            new = in_order(swapped(by_follower))
         change = self._changes.next()
         ordinals: dict[int, int] = {}
         first_followers: list[tuple[int, BitMap]] = []
@@ -508,7 +511,7 @@ class Graph:
                 first_followers.append((number, BitMap(followers)))
         self._add_authors(first_followers, change)
         passing(Point.STORE_IMPORT)
-        self._relate(new, change, ordinals)
+        self._relate(by_follower, change, ordinals)
         return len(new), beyond
 
     def _with_row(self, edges: array.array[int]) -> set[int]:
@@ -519,32 +522,39 @@ class Graph:
 
     def _without_known(self, edges: array.array[int], known: set[int]) -> array.array[int]:
         """Those of the edges that are new; `known` are the authors whom anybody may follow yet."""
-        if not known:
-            return edges
         new = array.array("Q")
-        for number, followers in by_author(edges):
-            members: Iterable[int] = followers
-            author = self.numbered(number) if number in known else None
-            if author is not None and author.segments:
+        looked_up_to = 0
+        for number in sorted(known):
+            author = self.numbered(number)
+            if author.segments:
+                first = bisect_left(edges, number << 32, looked_up_to)
+                last = bisect_left(edges, (number + 1) << 32, first)
                 held = [self._members(author, segment) for segment in author.segments]
-                members = BitMap(followers).difference(*held)
-            new.extend([number << 32 | follower for follower in members])
-        return new
+                members = BitMap(halves(edges[first:last], FOLLOWER)).difference(*held)
+                new += edges[looked_up_to:first]
+                new.extend([number << 32 | follower for follower in members])
+                looked_up_to = last
+        return new + edges[looked_up_to:]
 
-    def _within_following_max(self, new: array.array[int]) -> tuple[array.array[int], set[int]]:
-        """Splits off the edges with which a follower would follow too many."""
-        more = Counter(halves(new, FOLLOWER))
-        room = self._following.scarce_room(more)
-        if all(more[follower] <= left for follower, left in room.items()):
-            return new, set()
+    def _within_following_max(
+        self, by_follower: array.array[int]
+    ) -> tuple[array.array[int], set[int]]:
+        """Splits off those of the swapped edges, in order, with which a follower would follow too
+        many; those are as they were before they were swapped."""
+        room = self._following.scarce_room(halves(by_follower, AUTHOR))
         kept = array.array("Q")
-        for edge in new:
-            left = room.get(edge & LOW)
-            if left is None or left > 0:
+        beyond: set[int] = set()
+        if not room:
+            return by_follower, beyond
+        for edge in by_follower:
+            left = room.get(edge >> 32, 1)
+            if left > 0:
                 kept.append(edge)
-            if left is not None:
-                room[edge & LOW] = left - 1
-        return kept, set(new) - set(kept)
+            else:
+                beyond.add((edge & LOW) << 32 | edge >> 32)
+            if edge >> 32 in room:
+                room[edge >> 32] = left - 1
+        return kept, beyond
 
     def _add_authors(self, followers: list[tuple[int, BitMap]], change: int) -> None:
         """Authors whom nobody followed before, by number: rows alone, for nobody asks for them now
@@ -559,17 +569,18 @@ class Graph:
             for lower, some in _first_segments(members)
         )
 
-    def _relate(self, edges: array.array[int], change: int, ordinals: dict[int, int]) -> None:
+    def _relate(self, by_follower: array.array[int], change: int, ordinals: dict[int, int]) -> None:
         """Writes the relations; those to authors who have posted begin at their newest post."""
         posted = {number for number, ordinal in ordinals.items() if ordinal}
         if posted:
             self._storage.add_relations(
                 RelationRow(edge >> 32, edge & LOW, FOLLOW, change, 0, ordinals[edge & LOW])
-                for edge in in_order(swapped(edges))
+                for edge in by_follower
                 if edge & LOW in posted
             )
-            edges = array.array("Q", [edge for edge in edges if edge >> 32 not in posted])
-        self._storage.add_follows(in_order(swapped(edges)), change)
+            others = [edge for edge in by_follower if edge & LOW not in posted]
+            by_follower = array.array("Q", others)
+        self._storage.add_follows(by_follower, change)
 
 
 def _first_segments(members: BitMap) -> list[tuple[int, BitMap]]:

@@ -282,7 +282,7 @@ class SqliteSnapshot:
         statement = "select count(*) from relation where user = ? and kind = ? and until = 0"
         return int(_one(self.db.execute(statement, (user, FOLLOW)))[0])
 
-    def following_counts(self, users: Sequence[int]) -> dict[int, int]:
+    def following_counts(self, users: Iterable[int]) -> dict[int, int]:
         statement = (
             "select value, (select count(*) from relation"
             " where user = value and kind = ? and until = 0) from carray(?)"

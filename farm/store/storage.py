@@ -230,7 +230,7 @@ class Snapshot(Protocol):
 
     def following_ids(self, user: int, after: str, size: int) -> list[str]: ...
     def following_count(self, user: int) -> int: ...
-    def following_counts(self, users: Sequence[int]) -> dict[int, int]:
+    def following_counts(self, users: Iterable[int]) -> dict[int, int]:
         """The same of many."""
 
     def mutes(self, user: int) -> set[int]:

@@ -346,6 +346,23 @@ def test_whom_somebody_follows_and_mutes(storage: Storage) -> None:
     assert storage.following_ids(2, "", 10) == []
 
 
+def test_many_follows_at_once_are_relations_like_others(storage: Storage) -> None:
+    high = 2**32 - 1
+    storage.add_follows(array.array("Q", [1 << 32 | 2, 1 << 32 | high, high << 32 | 2]), 7)
+    storage.add_follows(array.array("Q"), 8)
+    for user, author in ((1, 2), (1, high), (high, 2)):
+        row = RelationRow(user, author, FOLLOW, 7, 0, 0)
+        assert storage.relations(user, author, FOLLOW) == [row]
+    storage.close_relation(RelationRow(1, 2, FOLLOW, 7, 0, 0), 9)
+    assert storage.following_counts([1, high, 5]) == {1: 1, high: 1, 5: 0}
+
+
+def test_which_of_many_have_a_row_of_an_author(storage: Storage) -> None:
+    storage.save_authors(AuthorRow(number, 0, 0, 0, b"", 0, 0) for number in (2, 9))
+    assert storage.authors_among([1, 2, 3, 9, 10]) == {2, 9}
+    assert storage.authors_among([]) == set()
+
+
 # Segments
 
 
@@ -367,6 +384,12 @@ def test_current_segments_come_in_order_the_tail_first(storage: Storage) -> None
     assert [row.id for row in storage.segments(6)] == [ids[0]]
     assert storage.segment(ids[1]).until == 7
     assert storage.members(ids[1]) == MEMBERS  # kept: a post may refer to it
+
+
+def test_many_segments_at_once_are_segments_like_others(storage: Storage) -> None:
+    storage.add_segments((segment(lower, 5), MEMBERS) for lower in (TAIL, 0, 900))
+    assert [row.lower for row in storage.segments(6)] == [TAIL, 0, 900]
+    assert {storage.members(row.id) for row in storage.segments(6)} == {MEMBERS}
 
 
 def test_a_dropped_segment_s_id_is_not_used_again(storage: Storage) -> None:

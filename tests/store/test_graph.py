@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import random
+from itertools import chain
 
 import pytest
 
 from farm.audience import BitMap, unseal
-from farm.errors import NotFound, ResourceExhausted
-from farm.store import graph
+from farm.errors import InvalidArgument, NotFound, ResourceExhausted
+from farm.packed import LOW, packed
+from farm.store import following, graph
 from farm.store.graph import SEGMENT_MAX, TAIL_MAX
 from farm.store.storage import TAIL
 from farm.wire import Op
@@ -132,6 +135,65 @@ def test_an_import_beyond_the_most_is_rejected_by_position(make_store: MakeStore
     assert [at for at, _ in rejections] == [3, 4]
     assert "2 authors" in rejections[0][1]
     assert store.reading.user("ann")[2] == 2  # type: ignore[index]
+
+
+def numbered(*edges: tuple[int, int]) -> bytes:
+    """Follower and author each."""
+    return packed(array.array("I", chain.from_iterable(edges))).tobytes()
+
+
+def test_an_import_by_number_does_what_one_by_name_does(store: Store) -> None:
+    assert store.call(Op.NUMBER, ["ann", "bob", "star"]) == [1, 2, 3]
+    assert store.call(Op.NUMBER, ["cat", "star", "ann", "cat"]) == [4, 3, 1, 4]
+    ann, bob, star, cat = 1, 2, 3, 4
+    edges = numbered((bob, star), (ann, star), (star, ann), (ann, star))  # in no order
+    assert store.call(Op.IMPORT_NUMBERED, edges) == (3, b"")
+    assert store.call(Op.IMPORT_NUMBERED, edges) == (0, b"")
+    store.publish("p", "star")
+    assert store.call(Op.IMPORT_NUMBERED, numbered((cat, ann), (cat, star))) == (2, b"")
+    assert store.publish("q", "star").audience == 3
+    assert store.inbox("ann") == ["q", "p"]
+    assert store.inbox("cat") == ["q"], "what was there before is none of theirs"
+    assert current(store, "ann") == [(TAIL, 2)]
+    assert current(store, "star") == [(TAIL, 3)]
+
+
+@pytest.mark.parametrize(
+    "edges", [b"1234567", numbered((1, 3)), numbered((3, 1)), numbered((1, 0))]
+)
+def test_an_import_of_numbers_that_nobody_has_is_refused(store: Store, edges: bytes) -> None:
+    store.call(Op.NUMBER, ["ann", "bob"])
+    with pytest.raises(InvalidArgument, match="edges: "):
+        store.call(Op.IMPORT_NUMBERED, edges)
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_who_follows_many_by_few_at_a_time_ends_at_the_most(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch, *, reopened: bool
+) -> None:
+    """Though nobody is counted who gets few at a time: it is known how many those can be."""
+    monkeypatch.setattr(following, "FEW", 2)
+    store = make_store(following_max=9)
+    people = store.call(Op.NUMBER, [f"p{number}" for number in range(40)])
+    model = {person: set[int]() for person in people}
+    for chance in (random.Random(seed) for seed in range(30)):
+        wanted = {(chance.choice(people[:8]), chance.choice(people)) for _ in range(9)}
+        edges = [(who, whom) for who, whom in wanted if who != whom]
+        added, beyond = store.call(Op.IMPORT_NUMBERED, numbered(*edges))
+        refused = {(edge & LOW, edge >> 32) for edge in array.array("Q", beyond)}
+        new = {edge for edge in edges if edge[1] not in model[edge[0]]}
+        assert refused <= new
+        assert added == len(new - refused)
+        for who, whom in new - refused:
+            model[who].add(whom)
+        for who, _ in refused:
+            assert len(model[who]) == 9, "only those are refused who have no room"
+        if reopened:
+            store.reopen()
+    assert max(map(len, model.values())) == 9
+    for who, authors in model.items():
+        assert set(store.storage.followed_by(who)) == authors
+    assert sum(store.storage.following_counts(people).values()) == sum(map(len, model.values()))
 
 
 def test_an_imported_file_is_remembered(store: Store) -> None:
