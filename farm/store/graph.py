@@ -516,9 +516,8 @@ class Graph:
 
     def _with_row(self, edges: array.array[int]) -> set[int]:
         """Those of the authors who have a row, or will have one."""
-        authors = halves(edges, AUTHOR)
-        found = self._storage.authors_among(authors)
-        return found | (self._by_number.keys() & set(authors))
+        authors = set(halves(edges, AUTHOR))
+        return self._storage.authors_among(authors) | (self._by_number.keys() & authors)
 
     def _without_known(self, edges: array.array[int], known: set[int]) -> array.array[int]:
         """Those of the edges that are new; `known` are the authors whom anybody may follow yet."""

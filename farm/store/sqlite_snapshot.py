@@ -215,7 +215,7 @@ class SqliteSnapshot:
         row = self.db.execute("select * from author where number = ?", (number,)).fetchone()
         return None if row is None else AuthorRow(*row)
 
-    def authors_among(self, numbers: Sequence[int]) -> set[int]:
+    def authors_among(self, numbers: Iterable[int]) -> set[int]:
         statement = "select number from author where number in carray(?)"
         return {number for (number,) in self.db.execute(statement, (array_of(numbers),))}
 

@@ -191,7 +191,7 @@ class Snapshot(Protocol):
         """In the order of the numbers, which all exist."""
 
     def author(self, number: int) -> AuthorRow | None: ...
-    def authors_among(self, numbers: Sequence[int]) -> set[int]:
+    def authors_among(self, numbers: Iterable[int]) -> set[int]:
         """Those of the numbers that have an author's row."""
 
     def author_block(self, number: int, ordinal: int) -> bytes | None:
