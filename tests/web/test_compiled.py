@@ -9,7 +9,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import pytest
 from graphql import (
+    GraphQLSchema,
     NoUnusedFragmentsRule,
     NoUnusedVariablesRule,
     execute,
@@ -22,12 +24,23 @@ from graphql.execution.values import VariableValues
 
 from farm.lifecycle import State
 from farm.wire import Notification as Row
-from gateway.compiled import VARIANTS_MAX, Done, Query, query_of, read_by_default, to_json
+from gateway.compiled import (
+    ERRORS_OF_VARIABLES_MAX,
+    FIELDS_MAX,
+    VARIANTS_MAX,
+    Done,
+    Query,
+    query_of,
+    read_by_default,
+    to_json,
+)
 from gateway.nodes import Notification
 from gateway.schema import make_schema
+from tests.web.compiled_cases import LEFT, SCHEMA, UNCOVERED, WRITTEN, Case, Thing
 from tests.web.generated_queries import World, variables
 
-WORLDS = int(os.environ.get("HARK_WORLDS", "8"))
+WORLDS = 8  # always the same ones
+MORE_WORLDS = int(os.environ.get("HARK_WORLDS", "0"))  # that differ each time
 QUERIES = 12  # of each world
 RULES = [
     rule for rule in specified_rules if rule not in (NoUnusedFragmentsRule, NoUnusedVariablesRule)
@@ -38,14 +51,16 @@ INBOX = """query ($user: ID!, $short: Boolean = false) { getNotifications(userId
 TIMES = 3  # each: before it is compiled, while it is, and after
 
 
-def compiled(world: World, text: str) -> Query:
-    made = query_of(world.schema, parse(text), "Q", read_by_default, hide_suggestions=False)
+def compiled(schema: GraphQLSchema, text: str) -> Query:
+    made = query_of(schema, parse(text), "Q", read_by_default, hide_suggestions=False)
     assert made is not None
     return made
 
 
-async def by_graphql_core(world: World, text: str, given: dict[str, Any]) -> Done:
-    result: Any = execute(world.schema, parse(text), None, None, given, "Q")
+async def by_graphql_core(
+    schema: GraphQLSchema, text: str, given: dict[str, Any], context: Any = None
+) -> Done:
+    result: Any = execute(schema, parse(text), None, context, given, "Q")
     if not isinstance(result, ExecutionResult):
         result = await result
     data = None if result.data is None else to_json(result.data)
@@ -85,8 +100,8 @@ async def compare(world: World, chance: Random, seen: Counter[str]) -> None:
         seen["invalid"] += 1
         return
     given = variables(chance)
-    query = compiled(world, text)
-    expected = await by_graphql_core(world, text, given)
+    query = compiled(world.schema, text)
+    expected = await by_graphql_core(world.schema, text, given)
     for _ in range(TIMES):
         found = await query.run(given, None)
         assert told(found) == told(expected), (text, given)
@@ -100,18 +115,107 @@ async def compare(world: World, chance: Random, seen: Counter[str]) -> None:
 def test_generated_queries_are_answered_as_by_graphql_core() -> None:
     """Data as the same text, errors the same in the same order; with what is wrong in schemas,
     values, variables now and then."""
-    first = Random().randrange(10**9)
+    first = Random().randrange(WORLDS, 10**9)
     seen = Counter[str]()
-    for seed in range(first, first + WORLDS):
+    for seed in (*range(WORLDS), *range(first, first + MORE_WORLDS)):
         print(f"seed {seed}")
         world, chance = World(seed), Random(seed)
         for _ in range(QUERIES):
             asyncio.run(compare(world, chance, seen))
     print(dict(seen))
-    assert seen["valid"] > WORLDS * QUERIES / 2, "most queries are to be valid ones"
+    assert seen["valid"] > (WORLDS + MORE_WORLDS) * QUERIES / 2, "most queries are to be valid ones"
     assert seen["wrote"] > seen["valid"] / 10, "writers are to be seen at work"
     assert seen["asked"] > seen["wrote"], "and to give up"
     assert seen["with errors"] > seen["valid"] / 20
+
+
+async def compare_case(case: Case) -> list[str | None]:
+    """What the writer wrote each time: None where it gave up. Empty where there is no writer."""
+    text = f"query Q({case.declared}) {{ item {{ {case.selection} }} }}".replace("()", "")
+    text += " fragment More on Item { item { sure } }" if "More" in text else ""
+    query = compiled(SCHEMA, text)
+    assert not validate(SCHEMA, parse(text))
+    expected = await by_graphql_core(SCHEMA, text, case.variables, case.value)
+    for _ in range(TIMES):
+        assert told(await query.run(case.variables, case.value)) == told(expected)
+    wrote = noting(query)
+    assert told(await query.run(case.variables, case.value)) == told(expected)
+    return wrote
+
+
+def noting(query: Query) -> list[str | None]:
+    """What its writers write from now on, None where one gives up."""
+    wrote: list[str | None] = []
+
+    def noted(writer: Callable[[Any], str]) -> Callable[[Any], str]:
+        def write(value: Any) -> str:
+            wrote.append(None)
+            wrote[-1] = text = writer(value)
+            return text
+
+        return write
+
+    for writers in query._variants.values():
+        for name, writer in writers.items():
+            writers[name] = noted(writer)
+    return wrote
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+async def test_a_usual_value_is_written_as_by_graphql_core(name: str) -> None:
+    wrote = await compare_case(WRITTEN[name])
+    assert wrote
+    assert None not in wrote
+
+
+@pytest.mark.parametrize("name", LEFT)
+async def test_an_unusual_value_is_left_to_graphql_core(name: str) -> None:
+    wrote = await compare_case(LEFT[name])
+    assert set(wrote) == {None}
+
+
+@pytest.mark.parametrize("name", UNCOVERED)
+async def test_what_takes_more_than_reading_has_no_writer(name: str) -> None:
+    assert await compare_case(UNCOVERED[name]) == []
+
+
+async def test_each_answer_follows_the_variables_it_was_asked_with() -> None:
+    """The first time, the second, when it is compiled, and those after; arguments and all that
+    decides on what is included."""
+    text = """query Q($a: Boolean!, $b: Boolean! = true, $c: Boolean = false, $s: [Int!]) {
+      item(s: $s) { name id @include(if: $a) ... @skip(if: $b) { number } ...F @include(if: $c) } }
+      fragment F on Item { yes sure @skip(if: $a) }"""
+    query = compiled(SCHEMA, text)
+    shown: dict[str, Any] = {"id": "x", "number": 1, "yes": True, "sure": "s"}
+    given: list[dict[str, Any]] = [
+        {"a": True, "s": [1]}, {"a": False, "s": 2}, {"a": True, "b": False}, {"a": False},
+        {"a": True, "b": False, "s": []}, {"a": False, "c": True}, {"a": True, "c": True},
+        {"a": False, "c": None}, {}, {"a": 1}, {"a": True, "s": ["x"] * 60}, {"a": True, "b": None},
+    ]  # fmt: skip
+    for asked in [*given[:3], *given, *reversed(given), *given]:
+
+        def item(**arguments: Any) -> Thing:
+            return Thing(name=f"{arguments}", **shown)
+
+        expected = await by_graphql_core(SCHEMA, text, asked, item)
+        assert told(await query.run(asked, item)) == told(expected), asked
+    assert len(query._variants) == VARIANTS_MAX
+
+
+async def test_a_query_of_very_many_fields_has_no_writer() -> None:
+    def asked(count: int) -> Case:
+        names = " ".join(f"n{number}: name" for number in range(count))
+        return Case(names, lambda: Thing(name="a"))
+
+    assert await compare_case(asked(FIELDS_MAX))
+    assert not await compare_case(asked(FIELDS_MAX + 1))
+
+
+def test_as_many_errors_of_variables_are_told_as_by_graphql_core() -> None:
+    text = "query Q($s: [Int!]) { item(s: $s) { name } }"
+    done = asyncio.run(compiled(SCHEMA, text).run({"s": ["x"] * 100}, None))
+    assert done.data is None
+    assert len(done.errors) == ERRORS_OF_VARIABLES_MAX + 1
 
 
 def test_what_is_asked_most_has_a_writer() -> None:
