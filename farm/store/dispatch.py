@@ -224,7 +224,7 @@ class Dispatch:
             if lease.deaths + 1 >= DEATHS_MAX and len(left) == 1:
                 self._fail(lease.batch, lease.part, left, POISON, now_us, dead=True)
             elif left:
-                self._suspect(lease, left)
+                self._suspect(lease, left, lease.deaths + 1)
         self._end_session(session)
 
     # What operators ask for
@@ -441,19 +441,23 @@ class Dispatch:
             self._end(suspect)
         return self._suppress(suspect.batch, suspect.part, members)
 
-    def _suspect(self, lease: Lease, left: BitMap) -> None:
+    def _suspect(self, lease: Lease, left: BitMap, deaths: int) -> None:
         """The lease stays, without a holder, until somebody tries it apart from others."""
         self.by_session[lease.session].discard(lease)
         lease.session = ""
-        lease.deaths += 1
+        lease.deaths = deaths
         lease.members, lease.low, lease.high = left, left.min(), left.max()
         self._suspects[lease.id] = lease
         self._store(lease)
 
     def _end_session(self, session: str) -> None:
-        """Whatever it still holds comes back."""
+        """Whatever it still holds comes back. What was suspected stays so: perhaps its holder died
+        of it, and nobody was there to tell."""
         for lease in list(self.by_session.get(session, ())):
-            self._end(lease)
+            if lease.deaths and (left := lease.left()):
+                self._suspect(lease, left, lease.deaths)
+            else:
+                self._end(lease)
         self.by_session.pop(session, None)
         self._session_ends_s.pop(session, None)
         if self._quarantined == session:

@@ -468,6 +468,29 @@ def test_one_recipient_that_kills_its_worker_is_dead_after_three_deaths(store: S
     assert shown.deliveries[0].last_error == POISON
 
 
+def test_one_who_kills_workers_is_found_though_not_each_death_is_told(store: Store) -> None:
+    """The leases of the others end by themselves; what was suspected before still is."""
+    store.followers("star", 100)
+    store.publish("p", "star")
+    (poison,) = store.numbers("f70")
+    deaths = 0
+    for number in range(1_000):
+        if store.waiting() == (0, 0):
+            break
+        session = f"w{number}"
+        grants = store.ask(session, 10_000).grants
+        if not any(poison in members(grant) for grant in grants):
+            store.tell(session, *map(all_delivered, grants))
+        elif (deaths := deaths + 1) % 2:
+            store.die(session)
+        else:
+            store.pass_s(LEASE_S + 1)
+        store.check()
+    assert deaths == 5
+    ledger = store.ledger("p")["simulated"]
+    assert (ledger.delivered, ledger.dead) == (99, 1)
+
+
 @pytest.mark.parametrize(("followers", "deaths", "together"), [(100, 1, 32), (30, 2, 1)])
 def test_what_is_suspected_is_tried_in_small_groups(
     store: Store, followers: int, deaths: int, together: int
