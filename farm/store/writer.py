@@ -32,7 +32,8 @@ from farm.store.storage import CommitUnknown
 from farm.wire import Frame, Kind, WireError, is_name
 
 GROUP_MESSAGES_MAX = 512
-GROUP_OUTCOMES_MAX = 128  # leases; behind more of them, who publishes would wait too long
+GROUP_OUTCOMES_MAX = 512  # leases
+GROUP_OUTCOMES_BEHIND_WRITES_MAX = 128  # behind more of them, who publishes would wait too long
 GROUP_BYTES_MAX = 16 * 1024 * 1024
 LOOK_UP_S = 0.1  # a signal to end is heard within this
 CLIENTS_REMEMBERED_MAX = 1_000
@@ -221,6 +222,8 @@ class Writer:
             if bytes_left < 0:
                 break
         leases_left = GROUP_OUTCOMES_MAX
+        if group.operations:
+            leases_left = GROUP_OUTCOMES_BEHIND_WRITES_MAX
         for _ in range(GROUP_MESSAGES_MAX):
             outcome = self._outcomes.receive()
             if outcome is None:
