@@ -5,17 +5,18 @@ that is known when the document and the schema are. Here each root field of a qu
 a function made of generated source, which takes what the field's resolver returned and writes its
 JSON. It is a twentieth of the work.
 
-All else stays with the executor of graphql-core: variables, arguments, resolvers, null where
-something failed, and every error. A field that no writer can be made for (another resolver below
-it, an interface) goes through it whole. So does a value that is not what a writer expects: the
-writer gives up, and the executor goes over the same value and says what is wrong and where. A
-writer must therefore be right only where it does not give up.
+All else stays with the executor of graphql-core: null where something failed, and every error. A
+field that no writer can be made for (another resolver below it, an interface) goes through it
+whole. So does a value that is not what a writer expects: the writer gives up, and the executor goes
+over the same value and says what is wrong and where. A writer must therefore be right only where it
+does not give up. A query of one root field, as nearly all are, needs the executor only then.
 
 Nothing in here knows Hark; `tests/web/test_compiled.py` compares it with graphql-core.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -48,14 +49,15 @@ from graphql import (
     is_non_null_type,
     visit,
 )
-from graphql.execution import ExecutionResult, Executor
+from graphql.execution import ExecutionResult, Executor, MiddlewareManager
 from graphql.execution.collect_fields import (
+    FieldDetails,
     FieldDetailsList,
     FragmentDetails,
     collect_fields,
 )
-from graphql.execution.values import VariableValues, get_variable_values
-from graphql.pyutils import Path, Undefined
+from graphql.execution.values import VariableValues, get_argument_values, get_variable_values
+from graphql.pyutils import Path, Undefined, is_awaitable
 from graphql.type import GraphQLResolveInfo
 
 COMPILED_FROM_TIME = 2  # what is asked once is not worth it
@@ -105,7 +107,7 @@ class Query:
         self._details = {name: FragmentDetails(one) for name, one in self._fragments.items()}
         self._conditions = _conditions(document)
         self._asked: dict[tuple[Any, ...], int] = {}
-        self._variants: dict[tuple[Any, ...], dict[str, Writer]] = {}
+        self._variants: dict[tuple[Any, ...], _Variant] = {}
 
     async def run(self, variables: Mapping[str, Any] | None, context: Any) -> Done:
         values = get_variable_values(
@@ -117,15 +119,49 @@ class Query:
         )
         if isinstance(values, list):
             return Done(None, values)
-        executor = self._executor(values, context)
-        executor.writers = self._writers(executor)
-        result = executor.execute_operation()
-        if not isinstance(result, ExecutionResult):
-            result = cast(ExecutionResult, await cast(Any, result))
-        return Done(None if result.data is None else _object(result.data), result.errors or [])
+        variant = self._variant(values)
+        if variant is None or variant.only is None:
+            writers = {} if variant is None else variant.writers
+            return await _executed(self._executor(values, context, writers))
+        return await self._written(variant.only, variant.writers, values, context)
 
-    def _executor(self, values: VariableValues, context: Any) -> WritingExecutor:
-        return WritingExecutor(
+    async def _written(
+        self, root: _Root, writers: dict[str, Writer], values: VariableValues, context: Any
+    ) -> Done:
+        """What a single root field came to."""
+        resolved = _Resolved()
+        try:
+            info = root.info._replace(variable_values=values, context=context)
+            await resolved.call(root, info, hide_suggestions=self._hide_suggestions)
+            return Done(f'{{"{root.name}":{writers[root.name](resolved.value)}}}', [])
+        except Exception:  # noqa: BLE001 - whatever it is, the executor says it better
+            again = resolved.middleware()
+        return await _executed(self._executor(values, context, {}, again))
+
+    def _variant(self, values: VariableValues) -> _Variant | None:
+        """For what these variables include; None while it is not worth it."""
+        included = tuple(values.coerced.get(name) for name in self._conditions)
+        variant = self._variants.get(included)
+        if variant is not None:
+            return variant
+        if included not in self._asked and len(self._asked) >= VARIANTS_MAX:
+            return None
+        self._asked[included] = self._asked.get(included, 0) + 1
+        if self._asked[included] < COMPILED_FROM_TIME:
+            return None
+        variant = self._variants[included] = _compiled(
+            self._executor(values, None, {}), self._reads
+        )
+        return variant
+
+    def _executor(
+        self,
+        values: VariableValues,
+        context: Any,
+        writers: dict[str, Writer],
+        middleware: MiddlewareManager | None = None,
+    ) -> WritingExecutor:
+        executor = WritingExecutor(
             self._schema,
             self._fragments,
             self._details,
@@ -136,23 +172,11 @@ class Query:
             default_field_resolver,
             default_type_resolver,
             default_field_resolver,
+            middleware_manager=middleware,
             hide_suggestions=self._hide_suggestions,
         )
-
-    def _writers(self, executor: WritingExecutor) -> dict[str, Writer]:
-        """By response name, for what these variables include; none while it is not worth it."""
-        values = executor.variable_values.coerced
-        variant = tuple(values.get(name) for name in self._conditions)
-        writers = self._variants.get(variant)
-        if writers is not None:
-            return writers
-        if variant not in self._asked and len(self._asked) >= VARIANTS_MAX:
-            return {}
-        self._asked[variant] = self._asked.get(variant, 0) + 1
-        if self._asked[variant] < COMPILED_FROM_TIME:
-            return {}
-        writers = self._variants[variant] = _compiled(executor, self._reads)
-        return writers
+        executor.writers = writers
+        return executor
 
 
 def query_of(
@@ -212,6 +236,13 @@ class WritingExecutor(Executor[Any]):
         )
 
 
+async def _executed(executor: WritingExecutor) -> Done:
+    result = executor.execute_operation()
+    if not isinstance(result, ExecutionResult):
+        result = cast(ExecutionResult, await cast(Any, result))
+    return Done(None if result.data is None else _object(result.data), result.errors or [])
+
+
 def _object(data: dict[str, Any]) -> str:
     values = (
         f'"{name}":{value if type(value) is Written else to_json(value)}'
@@ -228,22 +259,88 @@ class _Uncovered(Exception):
     """There is no writer for this."""
 
 
-def _compiled(executor: Executor[Any], reads: Reads) -> dict[str, Writer]:
-    """The writers of the root fields that can have one."""
-    root = executor.schema.query_type
-    assert root is not None
+class _Root(NamedTuple):
+    """A root field, as it is asked for."""
+
+    name: str  # in the answer
+    field: GraphQLField
+    details: FieldDetails
+    info: GraphQLResolveInfo[Any]  # but for what is another for each question
+
+
+class _Variant(NamedTuple):
+    """What was made of a query for some variables."""
+
+    writers: dict[str, Writer]  # of the root fields that can have one, by their names in the answer
+    only: _Root | None  # where there is one root field, and it has a writer
+
+
+class _Resolved:
+    """What a resolver did, so that the executor can go on from there: it is not called twice."""
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self._error: Exception | None = None
+        self._called = self._awaited = False
+
+    async def call(
+        self, root: _Root, info: GraphQLResolveInfo[Any], *, hide_suggestions: bool
+    ) -> None:
+        """As the executor does it. Raises whatever it raises."""
+        first = root.details
+        arguments = get_argument_values(
+            root.field, first.node, info.variable_values, first.fragment_variable_values,
+            hide_suggestions,
+        )  # fmt: skip
+        resolver = root.field.resolve or default_field_resolver
+        self._called = True
+        try:
+            self.value = resolver(None, info, **arguments)
+            if is_awaitable(self.value):
+                self._awaited = True
+                self.value = await self.value
+        except Exception as error:
+            self._error = error
+            raise
+
+    def middleware(self) -> MiddlewareManager | None:
+        """For an executor to which the same is to happen; None where no resolver was reached."""
+        return MiddlewareManager(self) if self._called else None
+
+    def resolve(
+        self, resolver: Any, source: Any, info: GraphQLResolveInfo[Any], **more: Any
+    ) -> Any:
+        if info.path.prev is not None:
+            return resolver(source, info, **more)
+        return self._later() if self._awaited else self._now()
+
+    def _now(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self.value
+
+    async def _later(self) -> Any:
+        return self._now()
+
+
+def _compiled(executor: Executor[Any], reads: Reads) -> _Variant:
+    query = executor.schema.query_type
+    assert query is not None
     collected = collect_fields(
-        executor.schema, executor.fragments, executor.variable_values, root, executor.operation
+        executor.schema, executor.fragments, executor.variable_values, query, executor.operation
     )
     writers: dict[str, Writer] = {}
+    roots = []
     for name, details in collected.grouped_field_set.items():
-        field = executor.schema.get_field(root, details[0].node.name.value)
-        try:
-            if field is not None:
-                writers[name] = _Source(executor, reads).writer(field.type, details)
-        except (_Uncovered, RecursionError):
+        field = executor.schema.get_field(query, details[0].node.name.value)
+        if field is None:
             continue
-    return writers
+        path = Path(None, name, query.name)
+        info = executor.build_resolve_info(field, [one.node for one in details], query, path)
+        roots.append(_Root(name, field, details[0], info))
+        with contextlib.suppress(_Uncovered, RecursionError):
+            writers[name] = _Source(executor, reads).writer(field.type, details)
+    return _Variant(writers, roots[0] if len(roots) == 1 and writers else None)
 
 
 class _Source:

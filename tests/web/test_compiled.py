@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -83,9 +84,9 @@ def counting(query: Query, seen: Counter[str]) -> None:
 
         return write
 
-    for writers in query._variants.values():
-        for name, writer in writers.items():
-            writers[name] = counted(writer)
+    for variant in query._variants.values():
+        for name, writer in variant.writers.items():
+            variant.writers[name] = counted(writer)
 
 
 async def settled() -> None:
@@ -135,11 +136,19 @@ async def compare_case(case: Case) -> list[str | None]:
     text += " fragment More on Item { item { sure } }" if "More" in text else ""
     query = compiled(SCHEMA, text)
     assert not validate(SCHEMA, parse(text))
-    expected = await by_graphql_core(SCHEMA, text, case.variables, case.value)
+    calls = itertools.count()
+
+    def item() -> Any:
+        next(calls)
+        return case.value()
+
+    expected = await by_graphql_core(SCHEMA, text, case.variables, item)
+    once = next(calls)
     for _ in range(TIMES):
-        assert told(await query.run(case.variables, case.value)) == told(expected)
+        assert told(await query.run(case.variables, item)) == told(expected)
     wrote = noting(query)
-    assert told(await query.run(case.variables, case.value)) == told(expected)
+    assert told(await query.run(case.variables, item)) == told(expected)
+    assert next(calls) == 1 + once * (1 + TIMES + 1), "a resolver is called once for each question"
     return wrote
 
 
@@ -155,9 +164,9 @@ def noting(query: Query) -> list[str | None]:
 
         return write
 
-    for writers in query._variants.values():
-        for name, writer in writers.items():
-            writers[name] = noted(writer)
+    for variant in query._variants.values():
+        for name, writer in variant.writers.items():
+            variant.writers[name] = noted(writer)
     return wrote
 
 
@@ -222,9 +231,10 @@ def test_what_is_asked_most_has_a_writer() -> None:
     query = make_schema(introspection=True).query_of(INBOX, None)
     assert query is not None
     for short in (False, True):
-        executor = query._executor(VariableValues({}, {"short": short}), None)
-        assert query._writers(executor) == {}, "what is asked once is not compiled"
-        executor.writers = query._writers(executor)
+        values = VariableValues({}, {"short": short})
+        assert query._variant(values) is None, "what is asked once is not compiled"
+        variant = query._variant(values)
+        assert variant is not None
         row = Row(
             "3b.4", "user-1", "p", "user-2", 'it is "new"', 1_700_000_000_000_500, read=True,
             state=State.DEAD, attempts=2, cursor="", deliveries=[],
@@ -243,7 +253,7 @@ def test_what_is_asked_most_has_a_writer() -> None:
         }
         if short:
             del shown["content"]
-        assert executor.writers["getNotifications"](Notification.all_of([row])) == to_json([shown])
+        assert variant.writers["getNotifications"](Notification.all_of([row])) == to_json([shown])
 
 
 def test_the_variants_of_a_query_are_bounded() -> None:
