@@ -132,10 +132,10 @@ class Query:
         resolved = _Resolved()
         try:
             info = root.info._replace(variable_values=values, context=context)
-            await resolved.call(root, info, hide_suggestions=self._hide_suggestions)
+            await resolved.call(root, info)
             return Done(f'{{"{root.name}":{writers[root.name](resolved.value)}}}', [])
         except Exception:  # noqa: BLE001 - whatever it is, the executor says it better
-            again = resolved.middleware()
+            again = MiddlewareManager(resolved)
         return await _executed(self._executor(values, context, {}, again))
 
     def _variant(self, values: VariableValues) -> _Variant | None:
@@ -281,46 +281,31 @@ class _Resolved:
     def __init__(self) -> None:
         self.value: Any = None
         self._error: Exception | None = None
-        self._called = self._awaited = False
 
-    async def call(
-        self, root: _Root, info: GraphQLResolveInfo[Any], *, hide_suggestions: bool
-    ) -> None:
-        """As the executor does it. Raises whatever it raises."""
-        first = root.details
+    async def call(self, root: _Root, info: GraphQLResolveInfo[Any]) -> None:
+        """As the executor does it. Raises whatever that raises."""
+        asked = root.details
         arguments = get_argument_values(
-            root.field, first.node, info.variable_values, first.fragment_variable_values,
-            hide_suggestions,
-        )  # fmt: skip
+            root.field, asked.node, info.variable_values, asked.fragment_variable_values
+        )
         resolver = root.field.resolve or default_field_resolver
-        self._called = True
         try:
-            self.value = resolver(None, info, **arguments)
-            if is_awaitable(self.value):
-                self._awaited = True
-                self.value = await self.value
+            value = resolver(None, info, **arguments)
+            self.value = await value if is_awaitable(value) else value
         except Exception as error:
             self._error = error
             raise
 
-    def middleware(self) -> MiddlewareManager | None:
-        """For an executor to which the same is to happen; None where no resolver was reached."""
-        return MiddlewareManager(self) if self._called else None
-
     def resolve(
         self, resolver: Any, source: Any, info: GraphQLResolveInfo[Any], **more: Any
     ) -> Any:
-        if info.path.prev is not None:
-            return resolver(source, info, **more)
-        return self._later() if self._awaited else self._now()
+        """Middleware, as graphql-core calls this: takes the place of the root field's resolver."""
+        return self._again() if info.path.prev is None else resolver(source, info, **more)
 
-    def _now(self) -> Any:
+    async def _again(self) -> Any:
         if self._error is not None:
             raise self._error
         return self.value
-
-    async def _later(self) -> Any:
-        return self._now()
 
 
 def _compiled(executor: Executor[Any], reads: Reads) -> _Variant:

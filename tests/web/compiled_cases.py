@@ -87,6 +87,11 @@ def waited_for() -> Iterator[Any]:
     return Thing(gi_running=True)  # type: ignore[return-value]
 
 
+async def later(made: Callable[[], Any]) -> Any:
+    await asyncio.sleep(0)
+    return made()
+
+
 def blue(*_: Any) -> str:
     """A value of an enum that can be called, and then is another one."""
     return "r"
@@ -177,6 +182,7 @@ ONE = {"name": "one", "number": 1}
 # What a writer writes.
 WRITTEN = {
     "texts": Case("name sure id", lambda: Thing(name=TEXT, sure=TEXT, id=TEXT)),
+    "an object that came late": Case("name", lambda: later(lambda: Thing(name="late"))),
     "null": Case("name id number yes colour item { name }", lambda: Thing(
         name=None, id=None, number=None, yes=None, colour=None, item=None,
     )),
@@ -243,10 +249,19 @@ LEFT = {
     "a text for a list": Case("names", lambda: Thing(names="ab")),
     "a dictionary for a list": Case("names", lambda: Thing(names={"a": 1})),
     "a tuple for a list": Case("names", lambda: Thing(names=("a", "b"))),
+    "an object that came late and can be waited for": Case(
+        "name", lambda: later(lambda: Awaited(name="itself"))
+    ),
     # Should the writer of the root be taken for what is below it, it would write this.
     "another of the same name below": Case(
         "number item { name }", lambda: Thing(number=2**31, item=Thing(**ONE, item=None))
     ),
+}
+
+# What comes to no value.
+FAILING = {
+    "at once": Case("name", lambda: 1 / 0),
+    "later": Case("name", lambda: later(lambda: 1 / 0)),
 }
 
 # What no writer is made for.

@@ -37,7 +37,7 @@ from gateway.compiled import (
 )
 from gateway.nodes import Notification
 from gateway.schema import make_schema
-from tests.web.compiled_cases import LEFT, SCHEMA, UNCOVERED, WRITTEN, Case, Thing
+from tests.web.compiled_cases import FAILING, LEFT, SCHEMA, UNCOVERED, WRITTEN, Case, Thing
 from tests.web.generated_queries import World, variables
 
 WORLDS = 8  # always the same ones
@@ -181,6 +181,11 @@ async def test_a_usual_value_is_written_as_by_graphql_core(name: str) -> None:
 async def test_an_unusual_value_is_left_to_graphql_core(name: str) -> None:
     wrote = await compare_case(LEFT[name])
     assert set(wrote) == {None}
+
+
+@pytest.mark.parametrize("name", FAILING)
+async def test_a_resolver_that_fails_is_not_called_again(name: str) -> None:
+    assert await compare_case(FAILING[name]) == []
 
 
 @pytest.mark.parametrize("name", UNCOVERED)
