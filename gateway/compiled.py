@@ -31,6 +31,7 @@ from graphql import (
     GraphQLEnumType,
     GraphQLError,
     GraphQLField,
+    GraphQLFieldResolver,
     GraphQLID,
     GraphQLInt,
     GraphQLObjectType,
@@ -72,6 +73,8 @@ _ATOMS = (str, int, float, bool)
 Writer = Callable[[Any], str]
 # The attribute from which a field is read; None where it takes more to resolve it.
 Reads = Callable[[str, GraphQLField], str | None]
+# What resolves a field as its resolver does, but perhaps sooner.
+Calls = Callable[[GraphQLField], GraphQLFieldResolver]
 
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -92,12 +95,14 @@ class Query:
         document: DocumentNode,
         operation: OperationDefinitionNode,
         reads: Reads,
+        calls: Calls,
         *,
         hide_suggestions: bool,
     ) -> None:
         self._schema = schema
         self._operation = operation
         self._reads = reads
+        self._calls = calls
         self._hide_suggestions = hide_suggestions
         self._fragments = {
             one.name.value: one
@@ -150,7 +155,7 @@ class Query:
         if self._asked[included] < COMPILED_FROM_TIME:
             return None
         variant = self._variants[included] = _compiled(
-            self._executor(values, None, {}), self._reads
+            self._executor(values, None, {}), self._reads, self._calls
         )
         return variant
 
@@ -184,6 +189,7 @@ def query_of(
     document: DocumentNode,
     operation_name: str | None,
     reads: Reads,
+    calls: Calls,
     *,
     hide_suggestions: bool,
 ) -> Query | None:
@@ -196,12 +202,16 @@ def query_of(
     for one in document.definitions:
         if isinstance(one, FragmentDefinitionNode) and one.variable_definitions:
             return None
-    return Query(schema, document, operation, reads, hide_suggestions=hide_suggestions)
+    return Query(schema, document, operation, reads, calls, hide_suggestions=hide_suggestions)
 
 
 def read_by_default(name: str, field: GraphQLField) -> str | None:
     """As graphql-core reads a field that has no resolver: from the attribute of its name."""
     return name if field.resolve is None else None
+
+
+def called_by_default(field: GraphQLField) -> GraphQLFieldResolver:
+    return field.resolve or default_field_resolver
 
 
 class Written(str):
@@ -264,6 +274,7 @@ class _Root(NamedTuple):
 
     name: str  # in the answer
     field: GraphQLField
+    resolver: GraphQLFieldResolver
     details: FieldDetails
     info: GraphQLResolveInfo[Any]  # but for what is another for each question
 
@@ -288,9 +299,8 @@ class _Resolved:
         arguments = get_argument_values(
             root.field, asked.node, info.variable_values, asked.fragment_variable_values
         )
-        resolver = root.field.resolve or default_field_resolver
         try:
-            value = resolver(None, info, **arguments)
+            value = root.resolver(None, info, **arguments)
             self.value = await value if is_awaitable(value) else value
         except Exception as error:
             self._error = error
@@ -308,7 +318,7 @@ class _Resolved:
         return self.value
 
 
-def _compiled(executor: Executor[Any], reads: Reads) -> _Variant:
+def _compiled(executor: Executor[Any], reads: Reads, calls: Calls) -> _Variant:
     query = executor.schema.query_type
     assert query is not None
     collected = collect_fields(
@@ -322,7 +332,7 @@ def _compiled(executor: Executor[Any], reads: Reads) -> _Variant:
             continue
         path = Path(None, name, query.name)
         info = executor.build_resolve_info(field, [one.node for one in details], query, path)
-        roots.append(_Root(name, field, details[0], info))
+        roots.append(_Root(name, field, calls(field), details[0], info))
         with contextlib.suppress(_Uncovered, RecursionError):
             writers[name] = _Source(executor, reads).writer(field.type, details)
     return _Variant(writers, roots[0] if len(roots) == 1 and writers else None)

@@ -13,10 +13,18 @@ from typing import Any
 import strawberry
 from graphql import (
     DocumentNode,
+    GraphQLBoolean,
     GraphQLError,
     GraphQLField,
+    GraphQLFieldResolver,
+    GraphQLFloat,
+    GraphQLID,
+    GraphQLInt,
+    GraphQLResolveInfo,
+    GraphQLString,
     OperationDefinitionNode,
     OperationType,
+    get_nullable_type,
     get_operation_ast,
     parse,
     specified_rules,
@@ -33,7 +41,7 @@ from strawberry.extensions import (
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema import validate_document
 from strawberry.schema.schema_converter import GraphQLCoreConverter
-from strawberry.types import ExecutionContext
+from strawberry.types import ExecutionContext, Info
 from strawberry.types.field import StrawberryField
 
 from farm.limits import (
@@ -43,7 +51,7 @@ from farm.limits import (
     INBOX_PAGE_MAX,
 )
 from gateway.compiled import Query as CompiledQuery
-from gateway.compiled import query_of
+from gateway.compiled import called_by_default, query_of
 from gateway.context import Asked, Context
 from gateway.live import EVENTS, Subscription
 from gateway.mutations import Mutation
@@ -224,7 +232,8 @@ class Schema(strawberry.Schema):
             self._schema,
             document,
             operation_name,
-            _attribute,
+            read_from,
+            resolver_of,
             hide_suggestions=not self._introspection,
         )
 
@@ -268,12 +277,42 @@ class Schema(strawberry.Schema):
         return made
 
 
-def _attribute(_name: str, field: GraphQLField) -> str | None:
+def read_from(_name: str, field: GraphQLField) -> str | None:
     """From which attribute Strawberry reads a field that has no resolver of ours."""
     if not getattr(field.resolve, "_is_default", False):
         return None
     definition = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
     return definition.python_name if isinstance(definition, StrawberryField) else None
+
+
+def resolver_of(field: GraphQLField) -> GraphQLFieldResolver:
+    """What resolves a field of the root: our method itself, where Strawberry does nothing between
+    but call arguments by the names they have in Python."""
+    definition = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    if not isinstance(definition, StrawberryField) or definition.base_resolver is None:
+        return called_by_default(field)
+    base, names = definition.base_resolver, _names_in_python(field)
+    # Whoever may ask for a field is looked at by an extension, too.
+    if definition.extensions or base.self_parameter is None or base.info_parameter is None:
+        return called_by_default(field)
+    if not all(get_nullable_type(one.type) in _PLAIN for one in field.args.values()):
+        return called_by_default(field)
+    method: Any = base.wrapped_func
+
+    def resolve(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
+        asked: Any = Info(_raw_info=info, _field=definition)
+        given = {names[name]: value for name, value in arguments.items()}
+        return method(source, info=asked, **given)
+
+    return resolve
+
+
+def _names_in_python(field: GraphQLField) -> dict[str, str]:
+    key = GraphQLCoreConverter.DEFINITION_BACKREF
+    return {name: one.extensions[key].python_name for name, one in field.args.items()}
+
+
+_PLAIN = (GraphQLString, GraphQLID, GraphQLInt, GraphQLFloat, GraphQLBoolean)
 
 
 def make_schema(*, introspection: bool) -> Schema:

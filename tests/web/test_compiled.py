@@ -31,6 +31,7 @@ from gateway.compiled import (
     VARIANTS_MAX,
     Done,
     Query,
+    called_by_default,
     query_of,
     read_by_default,
     to_json,
@@ -53,7 +54,9 @@ TIMES = 3  # each: before it is compiled, while it is, and after
 
 
 def compiled(schema: GraphQLSchema, text: str) -> Query:
-    made = query_of(schema, parse(text), "Q", read_by_default, hide_suggestions=False)
+    made = query_of(
+        schema, parse(text), "Q", read_by_default, called_by_default, hide_suggestions=False
+    )
     assert made is not None
     return made
 
