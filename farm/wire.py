@@ -545,11 +545,17 @@ def _outcome(row: Any) -> Outcome:
 _STATES = {state.value: state for state in State}  # quicker than asking the enum, for many
 
 
+# As a row's own `_make` does it, in a third of the time.
+_made = tuple.__new__
+
+
 def notification(row: list[Any]) -> Notification:
     """A notification as it came over the wire, made of the very list."""
     row[7] = _STATES[row[7]]
     row[10] = _deliveries(row[10])
-    return Notification._make(row)
+    if len(row) != _NOTIFICATION_LONG:
+        raise WireError("no notification")
+    return _made(Notification, row)
 
 
 def notifications(rows: list[list[Any]]) -> list[Notification]:
@@ -559,7 +565,12 @@ def notifications(rows: list[list[Any]]) -> list[Notification]:
 def _deliveries(rows: list[list[Any]]) -> list[Delivery]:
     for row in rows:
         row[1] = _STATES[row[1]]
-    return [Delivery._make(row) for row in rows]
+        if len(row) != _DELIVERY_LONG:
+            raise WireError("no delivery")
+    return [_made(Delivery, row) for row in rows]
+
+
+_NOTIFICATION_LONG, _DELIVERY_LONG = len(Notification._fields), len(Delivery._fields)
 
 
 def frame(body: list[Any]) -> Frame:

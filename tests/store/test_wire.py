@@ -269,3 +269,17 @@ def test_a_place_told_of_nothing_for_long_leaves_its_socket(store: Store, tmp_pa
     assert told("web-0")
     assert len(sockets._open) == PLACES_MAX + 3  # and its own three
     sockets.close()
+
+
+def test_a_row_of_another_length_is_no_notification() -> None:
+    def row(*more: object) -> list[object]:
+        delivery = ["inbox", wire.State.DELIVERED.value, 1, None, None]
+        about = ["id", "user", "post", "author", "text", 0, False, wire.State.DEAD.value, 1, ""]
+        return [*about, [[*delivery, *more]]]
+
+    made = wire.notification(row())
+    assert made.state is wire.State.DEAD
+    assert made.deliveries == [wire.Delivery("inbox", wire.State.DELIVERED, 1, None, None)]
+    for wrong in ([*row(), "more"], row("more")):
+        with pytest.raises(WireError):
+            wire.notification(wrong)
