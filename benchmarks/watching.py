@@ -23,6 +23,7 @@ WITHIN_S = 60.0
 SETTLE_S = 0.3  # between posts
 PROTOCOL = "graphql-transport-ws"
 KEY = base64.b64encode(b"sixteen bytes of").decode()
+PING, PONG = b"\x89\x00", b"\x8a\x80\x00\x00\x00\x00"  # frames of RFC 6455
 ADDED, LIVE = b"NotificationAdded", b"InboxLive"
 QUERY = """subscription Events($user: ID!) { inboxEvents(userId: $user) { __typename
   ... on NotificationAdded { cursor notification { id authorId content createdAt } } } }"""
@@ -135,6 +136,8 @@ class _Subscriber(asyncio.Protocol):
         self._transport.write("\r\n".join([*hello, "", ""]).encode())
 
     def data_received(self, data: bytes) -> None:
+        if PING in data:
+            self._transport.write(PONG)  # else it would be sent away after a while
         if ADDED in data or LIVE in data:
             self._heard.one()
         elif data.startswith(b"HTTP/1.1 101"):
