@@ -63,7 +63,7 @@ class EdgeLines:
             return None
 
     def _checked_edge(self, line: bytes, fields: list[bytes]) -> tuple[str, str]:
-        if len(line) > LINE_BYTES_MAX:
+        if len(line.rstrip(b"\r\n")) > LINE_BYTES_MAX:
             raise InvalidArgument(f"is longer than {LINE_BYTES_MAX} bytes")
         if len(fields) != 2:
             text = shown(line.strip().decode(errors="replace"))

@@ -277,11 +277,17 @@ class Asker:
         if answer is None or answer.done():
             self._socket.get(zmq.EVENTS)
             return
-        with contextlib.suppress(zmq.Again):
+        try:
             if self._unsent is not None:
                 self._socket.send(self._unsent, zmq.NOBLOCK)
                 self._unsent = None
             answer.set_result(self._socket.recv(zmq.NOBLOCK))
+        except zmq.Again:
+            return
+        except Exception as error:  # noqa: BLE001
+            # No memory, perhaps: to be raised where the answer is waited for. The loop, whose
+            # callback this is, would only log it, and who asked would ask in vain for ever.
+            answer.set_exception(error)
 
     def close(self) -> None:
         if self._loop is not None and not self._loop.is_closed():

@@ -99,7 +99,7 @@ def test_who_waits_for_the_store_is_told_in_the_end(alone: Surroundings) -> None
 
 
 def test_sigterm_ends_what_was_begun_and_says_so_first(alone: Surroundings) -> None:
-    """200 calls in flight are all answered, and what comes later is sent elsewhere. Fault row
+    """100 calls in flight are all answered, and what comes later is sent elsewhere. Fault row
     12."""
     gateway = alone.gateway().wait_for_line("serving")
     store = alone.store()
@@ -115,7 +115,7 @@ def test_sigterm_ends_what_was_begun_and_says_so_first(alone: Surroundings) -> N
             posts.PublishPost.future(
                 post_pb2.Post(postId=f"p{n}", authorId="ghost", content="x"), timeout=15
             )
-            for n in range(200)
+            for n in range(100)
         ]
         with pytest.raises(grpc.RpcError):  # and when this has given up, those are under way
             posts.PublishPost(post_pb2.Post(authorId="ghost", content="last"), timeout=0.3)
