@@ -3,6 +3,7 @@
 grpc_server.py   the gRPC process: its start, its life and its end
 calls.py         how a call is taken: admitted, parsed, run, answered
 queue_delay.py   how long calls wait before that
+heap.py          memory that was freed, given back
 standard.py      health and reflection, from gRPC's own libraries
 status.py        the face of an error towards gRPC
 compat.py        the two older interfaces, word for word

@@ -29,7 +29,7 @@ from farm.errors import StartError
 from farm.live import Live
 from farm.observe import ProcessMetrics, log, start_logging
 from farm.sockets import Addresses, Sockets, answer_pings
-from gateway import standard
+from gateway import heap, standard
 from gateway.calls import Calls, Service
 from gateway.compat import NotificationService, PostService
 from gateway.graph import SocialGraphService
@@ -121,9 +121,11 @@ async def serve(child: Child, clock: Clock, chance: Random) -> None:
     await server.start()
     pings = asyncio.create_task(answer_pings(control, lambda: {"serving": not stop.is_set()}))
     health_told = asyncio.create_task(standard.look_after(checks, names, store))
+    trimming = asyncio.create_task(heap.give_back())
     log(logging.INFO, "serving", grpc=address)
     await stop.wait()
     health_told.cancel()
+    trimming.cancel()
     await _drain(calls, checks)
     await live.close()
     pings.cancel()

@@ -11,6 +11,7 @@ from typing import Any, Self
 import grpc
 import pytest
 
+from gateway.heap import EVERY_S
 from gateway.pb.post import post_pb2, post_pb2_grpc
 from tests.farm_process import FarmProcess, wait_until
 from tests.fuzz.http2 import FLOODS
@@ -23,7 +24,7 @@ CALM = 50  # calls
 # 100 ms; on one that has much, also what they wait in calm is longer.
 ANSWERED_WITHIN_S = 1.0
 TIMES_CALM = 30
-GROWTH_BYTES_MAX = 48 * 1024 * 1024
+GROWTH_BYTES_MAX = 24 * 1024 * 1024  # once what was freed has been given back
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_a_flood_on_one_connection_holds_up_nobody_else(hark: FarmProcess, name:
     with grpc.insecure_channel(hark.grpc_address) as channel:
         neighbour = Neighbour(channel)
         calm_s = median([neighbour.publish() for _ in range(CALM)])
-        for _ in flood(hark.grpc_address, count):
+        for _ in flood(hark.grpc_address, count // 10):
             pass  # what the first of them take, all others share
         before = cost_of(gateway)
         with neighbour:
@@ -82,5 +83,6 @@ def test_a_flood_on_one_connection_holds_up_nobody_else(hark: FarmProcess, name:
     print(f"{name}: {sent} sent; others waited {waited_s * 1e3:.1f} ms, in calm {calm_s * 1e3:.1f}")
     assert waited_s < max(ANSWERED_WITHIN_S, TIMES_CALM * calm_s)
     wait_until(lambda: cost_of(gateway).descriptors <= before.descriptors + 1, 10)
-    assert cost_of(gateway).memory_bytes - before.memory_bytes < GROWTH_BYTES_MAX
+    most_bytes = before.memory_bytes + GROWTH_BYTES_MAX
+    wait_until(lambda: cost_of(gateway).memory_bytes < most_bytes, 2 * EVERY_S)
     assert hark.pids("gateway") == [gateway]
