@@ -253,15 +253,31 @@ class Calls:
 async def _write_all(responses: AsyncGenerator[Message], context: Context) -> None:
     """One after the other: gRPC lets the next one wait while whoever reads does not, so that
     nothing gathers here."""
+    begun = False
     async with contextlib.aclosing(responses):
         async for response in responses:
             raw = response.SerializeToString()
             try:
+                if not begun:
+                    await _begin(context)
+                    begun = True
                 await context.write(raw)
             except grpc.aio.BaseError:
                 # The connection is gone, and gRPC is about to cancel this call for it.
                 await asyncio.sleep(GONE_S)
                 return
+
+
+async def _begin(context: Context) -> None:
+    """Sends what a response begins with, wholly, even when cancelled: gRPC takes it for unsent
+    until then, and would send it a second time, and break, when the call is ended meanwhile."""
+    sent = asyncio.ensure_future(context.send_initial_metadata(()))
+    try:
+        await asyncio.shield(sent)
+    except asyncio.CancelledError:
+        with contextlib.suppress(grpc.aio.BaseError):
+            await sent
+        raise
 
 
 def parser(name: str, described: MethodDescriptor) -> Callable[[bytes], Message]:

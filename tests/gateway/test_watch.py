@@ -409,6 +409,22 @@ def test_who_watches_is_sent_elsewhere_by_sigterm(farm: StartFarm) -> None:
     assert "Traceback" not in hark.log()
 
 
+def test_whoever_is_about_to_watch_is_sent_elsewhere_by_sigterm(farm: StartFarm) -> None:
+    """Ended while its first event is on its way, a call is refused like any other."""
+    hark = farm("--workers", "1")
+    with grpc.insecure_channel(hark.grpc_address) as channel:
+        inbox: Any = hark_pb2_grpc.InboxServiceStub(channel)
+        streams = [inbox.WatchNotifications(Watch(user_id="user2"), timeout=20) for _ in range(500)]
+        assert next(streams[0]).WhichOneof("event") == "live"
+        hark.signal(signal.SIGTERM)
+        for one in streams:
+            with pytest.raises(grpc.RpcError) as end:
+                list(one)
+            assert end.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert hark.wait() == 0
+    assert "Traceback" not in hark.log()
+
+
 @pytest.mark.slow
 def test_who_is_gone_without_a_word_is_found_out(hark: FarmProcess, person: Person) -> None:
     """By pings that nobody answers. Who pings often and asks nothing stays welcome."""
