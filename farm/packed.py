@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 FOLLOWER, AUTHOR = (0, 1) if sys.byteorder == "little" else (1, 0)  # where they lie in an edge
 LOW = 2**32 - 1  # the follower's half
+_PIECE = 32_768  # edges that are sorted without leaving the processor's cache
 _INFINITY = 0x7FF0 << 48  # as a floating-point number; reached from the 2,146,435,072nd person on
 
 
@@ -40,18 +41,24 @@ def swapped(edges: array.array[int]) -> array.array[int]:
 
 def in_order(edges: array.array[int]) -> array.array[int]:
     """Sorted as if they were floating-point numbers, which takes Python half as long: the bits of
-    these stand in the same order, as long as none of them says infinity, or negative."""
+    these stand in the same order, as long as none of them says infinity, or negative. In pieces
+    first, which takes a quarter less: merging them goes through memory from end to end."""
     if edges and max(edges) >= _INFINITY:
         return array.array("Q", sorted(edges))
-    as_floats = array.array("d", sorted(array.array("d", edges.tobytes())))
-    return array.array("Q", as_floats.tobytes())
+    as_floats, pieces = array.array("d", edges.tobytes()), array.array("d")
+    for first in range(0, len(as_floats), _PIECE):
+        pieces.extend(sorted(as_floats[first : first + _PIECE]))
+    return array.array("Q", array.array("d", sorted(pieces)).tobytes())
 
 
 def each_once(edges: array.array[int]) -> array.array[int]:
     """In order, and none twice; quick where they are so already."""
-    if any(map(operator.ge, edges, itertools.islice(edges, 1, None))):
-        return array.array("Q", sorted(set(edges)))
-    return edges
+    return edges if are_in_order(edges) else array.array("Q", sorted(set(edges)))
+
+
+def are_in_order(edges: array.array[int]) -> bool:
+    """Whether they are, and none is there twice."""
+    return not any(map(operator.ge, edges, itertools.islice(edges, 1, None)))
 
 
 def by_author(edges: array.array[int]) -> Iterator[tuple[int, array.array[int]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import random
 from itertools import chain
 
 from hypothesis import given
@@ -34,6 +35,14 @@ def test_the_order_is_that_of_numbers(pairs: list[tuple[int, int]]) -> None:
     assert list(in_order(made)) == sorted(made)
     assert list(each_once(made)) == sorted(set(made))
     assert each_once(in_order(made)) == each_once(made)
+
+
+def test_what_is_sorted_in_pieces_is_put_together() -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    made = of([(chance.getrandbits(20), chance.getrandbits(12)) for _ in range(100_000)])
+    assert list(in_order(made)) == sorted(made)
 
 
 @given(edges)

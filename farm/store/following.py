@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from farm.audience import BitMap
 from farm.store.storage import Storage
@@ -35,16 +35,17 @@ class Following:
     def scarce_room(self, followers: Sequence[int]) -> dict[int, int]:
         """The same of those who are to follow somebody and might not be allowed to. `followers` in
         order, each as often as there are authors to follow."""
-        often = _more_often_than(FEW, followers)
-        self._counted.update(often)
-        self._others_at_most += FEW if often or _more_often_than(1, followers) else 1
         asked = BitMap(followers)
+        self._counted.update(_more_often_than(FEW, followers))
+        self._others_at_most += 1 if len(asked) == len(followers) else FEW
         if self._others_at_most <= self.most:
             asked &= self._counted
         counts = self._storage.following_counts(asked) if asked else {}
         return {person: self.most - counts[person] for person in asked}
 
 
-def _more_often_than(count: int, ordered: Sequence[int]) -> set[int]:
-    """The numbers that come so often: they are the same as the one that many places on."""
-    return set(itertools.compress(ordered, map(operator.eq, ordered, ordered[count:])))
+def _more_often_than(count: int, ordered: Sequence[int]) -> Iterator[int]:
+    """The numbers that come so often, and some that come half as often: where only every so many
+    are looked at, at half that distance, two who stand side by side are the same one."""
+    some = ordered[:: max(count // 2, 1)]
+    return itertools.compress(some, map(operator.eq, some, some[1:]))
