@@ -389,11 +389,14 @@ class StoreClient:
         numbers: list[int] = await self._write(Op.NUMBER, user_ids, size=sum(map(len, user_ids)))
         return numbers
 
-    async def import_numbered(self, edges: array.array[int]) -> tuple[int, array.array[int]]:
-        """Many follows in one commit, each `author << 32 | follower`: how many are new, and those
-        with which somebody would follow too many. Safe to send again."""
-        packed = edges.tobytes()
-        row = await self._write(Op.IMPORT_NUMBERED, packed, size=len(packed))
+    async def import_numbered(
+        self, by_author: array.array[int], by_follower: array.array[int]
+    ) -> tuple[int, array.array[int]]:
+        """Many follows in one commit, each `author << 32 | follower`, and the same ones swapped;
+        both in order, none twice. How many are new, and those with which somebody would follow too
+        many. Safe to send again."""
+        both = by_author.tobytes(), by_follower.tobytes()
+        row = await self._write(Op.IMPORT_NUMBERED, *both, size=sum(map(len, both)))
         return row[0], array.array("Q", row[1])
 
     async def import_known(self, digest: str) -> bool:

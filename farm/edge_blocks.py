@@ -19,7 +19,7 @@ _NO_MARKS = bytes(set(range(256)) - set(b"\t\n\v\f\r ,#"))
 
 
 class Names(dict[bytes, int]):
-    """The ids of people, each with its place: in the order in which they were first met."""
+    """The ids of people, each with its place, from 1 on: in the order in which they were met."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Names(dict[bytes, int]):
     def __missing__(self, name: bytes) -> int:
         """Raises `InvalidArgument` or `UnicodeDecodeError` of what is no id."""
         self.new.append(check_id("id", name.decode()))
-        place = self[name] = len(self)
+        place = self[name] = len(self) + 1
         return place
 
     def keep(self, count: int) -> None:

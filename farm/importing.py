@@ -25,12 +25,13 @@ from farm.edges import PROBLEMS_SHOWN_MAX, blocks_of
 from farm.errors import Corrupt, Refused, StartError, Unavailable
 from farm.limits import shown
 from farm.observe import log
-from farm.packed import in_order, packed
+from farm.packed import each_once, in_order, packed, swapped
 
 # In one commit. Larger runs cost less an edge, but until the first one is read the store waits; and
 # it answers nobody meanwhile, not even whether it lives.
 RUN_EDGES_FIRST, RUN_EDGES_MAX = 100_000, 1_000_000
 RUN_S_MAX = 4.0
+RUNS_UNDER_WAY_MAX = 3  # beside the one that is read
 NAMES_MAX = 1_000_000  # remembered from one run to the next
 NUMBERED_MAX = 100_000  # people in one commit
 SAMPLE_PEOPLE = {
@@ -84,10 +85,14 @@ async def _import(store: StoreClient, settings: Settings, name: str, clock: Cloc
 async def _import_all(intake: _Intake, file: io.BufferedReader) -> None:
     size = os.fstat(file.fileno()).st_size
     with tqdm(total=size, desc="import", unit="B", unit_scale=True, disable=None) as bar:
-        for block in blocks_of(file):
-            await intake.add(block)
-            bar.update(file.tell() - bar.n)
-        await intake.finish()
+        try:
+            async with asyncio.TaskGroup() as under_way:
+                for block in blocks_of(file):
+                    await intake.add(block, under_way)
+                    bar.update(file.tell() - bar.n)
+                await intake.hand_over(under_way)
+        except ExceptionGroup as failed:  # what failed first ended all others
+            raise failed.exceptions[0] from None
     for problem in intake.edges.problems:
         log(logging.WARNING, f"edge list: {problem}")
     log(
@@ -100,13 +105,37 @@ async def _import_all(intake: _Intake, file: io.BufferedReader) -> None:
     )
 
 
+class _People:
+    """Those who were met in the list, and the number that the store has given to each."""
+
+    def __init__(self) -> None:
+        self.names = Names()
+        self._numbers = array.array("I", (0,))  # by place, of which 0 is nobody's
+        self._as_placed = True
+
+    def numbered(self, numbers: list[int]) -> None:
+        """Of those whom the store was told of next."""
+        first = len(self._numbers)
+        self._as_placed &= numbers == list(range(first, first + len(numbers)))
+        self._numbers.extend(numbers)
+
+    def numbers_of(self, places: array.array[int]) -> array.array[int]:
+        """In a store where nobody was before, that are the places themselves."""
+        if self._as_placed:
+            return places
+        return array.array("I", map(self._numbers.__getitem__, places))
+
+    def at(self, place: int) -> str:
+        return next(itertools.islice(self.names, place - 1, None)).decode()
+
+
 class _Run:
     """Edges that go to the store together."""
 
-    def __init__(self, names: Names) -> None:
-        self.names = names
+    def __init__(self, people: _People) -> None:
+        self.people = people
+        self.new: list[str] = []  # of the people, who were first met here
         self.places = array.array("I")  # a follower's and an author's in turn
-        self.edges = array.array("Q")  # the same by numbers, once all have one
         self._lines: list[Sequence[int]] = []
 
     def __len__(self) -> int:
@@ -116,17 +145,20 @@ class _Run:
         self.places += places
         self._lines.append(lines)
 
+    def edges(self) -> array.array[int]:
+        """By numbers, once all have one."""
+        return packed(self.people.numbers_of(self.places))
+
     def follower(self, position: int) -> str:
-        place = self.places[2 * position]
-        return next(itertools.islice(self.names, place, None)).decode()
+        return self.people.at(self.places[2 * position])
 
     def lines(self) -> Iterator[int]:
         return itertools.chain.from_iterable(self._lines)
 
 
 class _Intake:
-    """Gathers edges into runs. While the store takes in one of them, the next one is sorted, and
-    the one after that is read."""
+    """Gathers edges into runs. While the store takes in one of them, the next one is sorted, the
+    one after that gets its numbers, and the one after that is read."""
 
     def __init__(
         self, store: StoreClient, edges: EdgeBlocks, following_max: int, clock: Clock
@@ -137,51 +169,49 @@ class _Intake:
         self._following_max = following_max
         self._clock = clock
         self._run_edges_max = RUN_EDGES_FIRST
-        self._names = Names()
-        self._numbers = array.array("I")  # of the names, by their places
-        self._run = _Run(self._names)  # is being read
-        self._sorted: tuple[_Run, array.array[int]] | None = None  # is sent next
-        self._sending: asyncio.Task[None] | None = None
+        self._people = _People()
+        self._run = _Run(self._people)  # is being read
+        self._room = asyncio.Semaphore(RUNS_UNDER_WAY_MAX)
+        # Whoever comes first goes first, so that runs stay in the order of the list.
+        self._numbering, self._storing = asyncio.Lock(), asyncio.Lock()
 
-    async def add(self, block: bytes) -> None:
-        self._run.add(*self.edges.edges_of(block, self._names))
+    async def add(self, block: bytes, under_way: asyncio.TaskGroup) -> None:
+        self._run.add(*self.edges.edges_of(block, self._people.names))
         if len(self._run) >= self._run_edges_max:
-            await self._send()
-        await asyncio.sleep(0)  # the run before is to be sent, and signals are to be heard
+            await self.hand_over(under_way)
+        await asyncio.sleep(0)  # those under way are to go on, and signals are to be heard
 
-    async def finish(self) -> None:
-        for _ in range(3):
-            await self._send()
+    async def hand_over(self, under_way: asyncio.TaskGroup) -> None:
+        """Lets what was read go on by itself, as soon as there is room."""
+        await self._room.acquire()
+        names = self._people.names
+        self._run.new, names.new = names.new, []
+        under_way.create_task(self._take_in(self._run))
+        if len(names) > NAMES_MAX:
+            self._people = _People()
+        self._run = _Run(self._people)
 
-    async def _send(self) -> None:
-        """Moves each run on by one step."""
-        if self._sending is not None:
-            await self._sending
-            self._sending = None
-        run, self._run = self._run, _Run(self._names)
-        await self._number_new()
-        if self._sorted is not None:
-            self._sending = asyncio.create_task(self._import(*self._sorted))
-            self._sorted = None
-            await asyncio.sleep(0)  # it is to be on its way before the next one is sorted
-        if run:
-            run.edges = packed(array.array("I", map(self._numbers.__getitem__, run.places)))
-            self._sorted = run, in_order(run.edges)
-        if len(self._names) > NAMES_MAX:
-            self._names, self._numbers = Names(), array.array("I")
-            self._run = _Run(self._names)
+    async def _take_in(self, run: _Run) -> None:
+        async with self._numbering:
+            await self._number(run)
+        edges = each_once(in_order(run.edges()))
+        by_follower = in_order(swapped(edges))
+        async with self._storing:
+            await self._import(run, edges, by_follower)
+        self._room.release()
 
-    async def _number_new(self) -> None:
-        new, self._names.new = self._names.new, []
-        for first in range(0, len(new), NUMBERED_MAX):
-            some = new[first : first + NUMBERED_MAX]
-            numbers = await _patiently(partial(self._store.number_people, some))
-            self._numbers.extend(numbers)
+    async def _number(self, run: _Run) -> None:
+        for first in range(0, len(run.new), NUMBERED_MAX):
+            some = run.new[first : first + NUMBERED_MAX]
+            run.people.numbered(await _patiently(partial(self._store.number_people, some)))
 
-    async def _import(self, run: _Run, edges: array.array[int]) -> None:
+    async def _import(
+        self, run: _Run, edges: array.array[int], by_follower: array.array[int]
+    ) -> None:
         started_s = self._clock.monotonic_s()
-        added, beyond = await _patiently(partial(self._store.import_numbered, edges))
-        self._pace(len(edges), self._clock.monotonic_s() - started_s)
+        store = partial(self._store.import_numbered, edges, by_follower)
+        added, beyond = await _patiently(store)
+        self._pace(len(run), self._clock.monotonic_s() - started_s)
         rejected = self._reject(run, set(beyond)) if beyond else 0
         self.added += added
         self.already_there += len(run) - added - rejected
@@ -197,7 +227,7 @@ class _Intake:
         """Tells of the edges with which a follower would follow too many; how many they are."""
         found = [
             (line, at)
-            for at, (line, edge) in enumerate(zip(run.lines(), run.edges, strict=True))
+            for at, (line, edge) in enumerate(zip(run.lines(), run.edges(), strict=True))
             if edge in beyond
         ]
         for line, at in found[:PROBLEMS_SHOWN_MAX]:

@@ -72,7 +72,7 @@ SIGNATURES: dict[int, tuple[type, ...]] = {
     Op.UNMUTE: (str, str),
     Op.IMPORT: (list, list),  # followers, authors, equally long
     Op.NUMBER: (list,),  # user ids
-    Op.IMPORT_NUMBERED: (bytes,),  # edges, each author << 32 | follower in the machine's order
+    Op.IMPORT_NUMBERED: (bytes, bytes),  # edges by author, the same by follower: `farm.packed`
     Op.IMPORT_FINISHED: (str,),  # SHA-256 of the file
     Op.IMPORT_KNOWN: (str,),
     Op.STATS: (),

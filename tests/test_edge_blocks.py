@@ -55,11 +55,11 @@ def by_blocks(data: bytes) -> Found:
     names, read, found = Names(), EdgeBlocks(), []
     for block in blocks_of(io.BufferedReader(io.BytesIO(data))):
         places, lines = read.edges_of(block, names)
-        ids = [name.decode() for name in names]
+        ids = ["nobody", *(name.decode() for name in names)]
         pairs = zip(places[0::2], places[1::2], lines, strict=True)
         found += [(ids[follower], ids[author], line) for follower, author, line in pairs]
     assert names.new == [name.decode() for name in names]
-    assert list(names.values()) == list(range(len(names)))
+    assert list(names.values()) == list(range(1, len(names) + 1))
     return found, read.rejected, read.problems, set(names.new)
 
 
@@ -83,9 +83,9 @@ def test_blocks_say_what_lines_say(data: bytes, block_bytes: int) -> None:
 
 def test_people_keep_their_places() -> None:
     names, read = Names(), EdgeBlocks()
-    assert list(read.edges_of(b"a,b\nc,a\n", names)[0]) == [0, 1, 2, 0]
+    assert list(read.edges_of(b"a,b\nc,a\n", names)[0]) == [1, 2, 3, 1]
     names.new = []
     places, lines = read.edges_of(b"c,d\na,d\n", names)
-    assert list(places) == [2, 3, 0, 3]
+    assert list(places) == [3, 4, 1, 4]
     assert list(lines) == [3, 4]
     assert names.new == ["d"]

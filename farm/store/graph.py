@@ -19,7 +19,17 @@ from farm.errors import InvalidArgument, NotFound, ResourceExhausted
 from farm.failpoints import Point, passing
 from farm.lifecycle import Reason
 from farm.limits import shown
-from farm.packed import AUTHOR, FOLLOWER, LOW, by_author, each_once, halves, in_order, swapped
+from farm.packed import (
+    AUTHOR,
+    FOLLOWER,
+    LOW,
+    are_in_order,
+    by_author,
+    each_once,
+    halves,
+    in_order,
+    swapped,
+)
 from farm.store.following import Following
 from farm.store.history import sealed_seqs, seqs_of
 from farm.store.presence import Presence
@@ -195,7 +205,8 @@ class Graph:
             numbers[author] << 32 | numbers[follower]
             for follower, author in zip(followers, authors, strict=True)
         ]
-        added, beyond = self._import(array.array("Q", edges))
+        ordered = each_once(array.array("Q", edges))
+        added, beyond = self._import(ordered, in_order(swapped(ordered)))
         rejections = [
             (at, f"'{shown(followers[at])}' follows {self._following.most} authors already")
             for at, edge in enumerate(edges if beyond else ())
@@ -208,19 +219,23 @@ class Graph:
         numbers = self._number_all(user_ids)
         return [numbers[user_id] for user_id in user_ids]
 
-    def import_numbered(self, edges: bytes) -> tuple[int, bytes]:
+    def import_numbered(self, edges: bytes, by_follower: bytes) -> tuple[int, bytes]:
         """Many follows as one change, by people's numbers, each edge eight bytes: `author << 32 |
-        follower`. How many are new, and those with which somebody would follow too many.
+        follower`, and the same edges swapped, each in order. How many are new, and those with which
+        somebody would follow too many.
 
         Raises `InvalidArgument` where one of the numbers was never given out.
         """
-        if len(edges) % 8:
-            raise InvalidArgument(f"edges: are {len(edges)} bytes; must be eight bytes each")
-        unpacked = array.array("Q", edges)
-        for named in (halves(unpacked, FOLLOWER), halves(unpacked, AUTHOR)):
-            if named and not 0 < min(named) <= max(named) <= self._last_user:
+        if len(edges) % 8 or len(edges) != len(by_follower):
+            sizes = f"{len(edges)} and {len(by_follower)} bytes"
+            raise InvalidArgument(f"edges: are {sizes}; must be as many, eight bytes each")
+        both = array.array("Q", edges), array.array("Q", by_follower)
+        for one in both:
+            if not are_in_order(one):
+                raise InvalidArgument("edges: are not in order, or one is there twice")
+            if one and not 0 < one[0] >> 32 <= one[-1] >> 32 <= self._last_user:
                 raise InvalidArgument("edges: one of them has a number that nobody has")
-        added, beyond = self._import(unpacked)
+        added, beyond = self._import(*both)
         return added, array.array("Q", sorted(beyond)).tobytes()
 
     def _did(self, deed: Deed, user: int, author: Author, change: int) -> None:
@@ -486,17 +501,20 @@ class Graph:
 
     # Imports
 
-    def _import(self, edges: array.array[int]) -> tuple[int, set[int]]:
+    def _import(
+        self, edges: array.array[int], by_follower: array.array[int]
+    ) -> tuple[int, set[int]]:
         """How many of the edges are new, and those beyond what their followers may have.
 
         Sorted by author for the segments and by follower for the relations, so that each page of
         the database is written about once. An edge is a number here, author << 32 | follower, and
         what is done for each of them is done by the array: nothing else is as quick.
         """
-        edges = each_once(edges)
         known = self._with_row(edges)
         new = self._without_known(edges, known)
-        by_follower, beyond = self._within_following_max(in_order(swapped(new)))
+        if len(new) < len(edges):
+            by_follower = in_order(swapped(new))
+        by_follower, beyond = self._within_following_max(by_follower)
         if beyond:
             new = in_order(swapped(by_follower))
         change = self._changes.next()
@@ -516,7 +534,7 @@ class Graph:
 
     def _with_row(self, edges: array.array[int]) -> set[int]:
         """Those of the authors who have a row, or will have one."""
-        authors = set(halves(edges, AUTHOR))
+        authors = set(BitMap(halves(edges, AUTHOR)))
         return self._storage.authors_among(authors) | (self._by_number.keys() & authors)
 
     def _without_known(self, edges: array.array[int], known: set[int]) -> array.array[int]:
@@ -558,9 +576,9 @@ class Graph:
     def _add_authors(self, followers: list[tuple[int, BitMap]], change: int) -> None:
         """Authors whom nobody followed before, by number: rows alone, for nobody asks for them now
         who would then find them in memory."""
+        no_posts = sealed_seqs(array.array("Q"))
         self._storage.save_authors(
-            AuthorRow(number, len(members), 0, 0, sealed_seqs(array.array("Q")), 0, 0)
-            for number, members in followers
+            AuthorRow(number, len(members), 0, 0, no_posts, 0, 0) for number, members in followers
         )
         self._storage.add_segments(
             (SegmentRow(0, number, lower, change, 0, len(some)), seal(some))

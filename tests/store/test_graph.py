@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import array
+import itertools
 import random
-from itertools import chain
 
 import pytest
 
 from farm.audience import BitMap, unseal
 from farm.errors import InvalidArgument, NotFound, ResourceExhausted
-from farm.packed import LOW, packed
+from farm.packed import LOW, each_once, in_order, packed, swapped
 from farm.store import following, graph
 from farm.store.graph import SEGMENT_MAX, TAIL_MAX
 from farm.store.storage import TAIL
@@ -137,20 +137,26 @@ def test_an_import_beyond_the_most_is_rejected_by_position(make_store: MakeStore
     assert store.reading.user("ann")[2] == 2  # type: ignore[index]
 
 
-def numbered(*edges: tuple[int, int]) -> bytes:
-    """Follower and author each."""
-    return packed(array.array("I", chain.from_iterable(edges))).tobytes()
+def numbered(*edges: tuple[int, int]) -> tuple[bytes, bytes]:
+    """Follower and author each: by author, and by follower."""
+    made = each_once(packed(array.array("I", itertools.chain.from_iterable(edges))))
+    return made.tobytes(), in_order(swapped(made)).tobytes()
+
+
+def in_disorder(*edges: tuple[int, int]) -> bytes:
+    return packed(array.array("I", itertools.chain.from_iterable(edges))).tobytes()
 
 
 def test_an_import_by_number_does_what_one_by_name_does(store: Store) -> None:
     assert store.call(Op.NUMBER, ["ann", "bob", "star"]) == [1, 2, 3]
     assert store.call(Op.NUMBER, ["cat", "star", "ann", "cat"]) == [4, 3, 1, 4]
     ann, bob, star, cat = 1, 2, 3, 4
-    edges = numbered((bob, star), (ann, star), (star, ann), (ann, star))  # in no order
-    assert store.call(Op.IMPORT_NUMBERED, edges) == (3, b"")
-    assert store.call(Op.IMPORT_NUMBERED, edges) == (0, b"")
+    edges = numbered((bob, star), (ann, star), (star, ann))
+    assert store.call(Op.IMPORT_NUMBERED, *edges) == (3, b"")
+    assert store.call(Op.IMPORT_NUMBERED, *edges) == (0, b"")
     store.publish("p", "star")
-    assert store.call(Op.IMPORT_NUMBERED, numbered((cat, ann), (cat, star))) == (2, b"")
+    edges = numbered((ann, star), (cat, ann), (cat, star))  # one of which is there already
+    assert store.call(Op.IMPORT_NUMBERED, *edges) == (2, b"")
     assert store.publish("q", "star").audience == 3
     assert store.inbox("ann") == ["q", "p"]
     assert store.inbox("cat") == ["q"], "what was there before is none of theirs"
@@ -159,12 +165,22 @@ def test_an_import_by_number_does_what_one_by_name_does(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "edges", [b"1234567", numbered((1, 3)), numbered((3, 1)), numbered((1, 0))]
+    "edges",
+    [
+        (b"1234567", b"1234567"),
+        numbered((1, 3)),
+        numbered((3, 1)),
+        numbered((1, 0)),
+        (numbered((1, 2))[0], b""),
+        (in_disorder((1, 2), (2, 1)), numbered((1, 2), (2, 1))[1]),
+        (numbered((1, 2), (2, 1))[0], in_disorder((2, 1), (2, 1))),
+    ],
 )
-def test_an_import_of_numbers_that_nobody_has_is_refused(store: Store, edges: bytes) -> None:
+def test_an_import_of_what_cannot_be_is_refused(store: Store, edges: tuple[bytes, bytes]) -> None:
+    """Of numbers that nobody has, and of edges that do not stand in order in both ways."""
     store.call(Op.NUMBER, ["ann", "bob"])
     with pytest.raises(InvalidArgument, match="edges: "):
-        store.call(Op.IMPORT_NUMBERED, edges)
+        store.call(Op.IMPORT_NUMBERED, *edges)
 
 
 @pytest.mark.parametrize("reopened", [False, True])
@@ -179,7 +195,7 @@ def test_who_follows_many_by_few_at_a_time_ends_at_the_most(
     for chance in (random.Random(seed) for seed in range(30)):
         wanted = {(chance.choice(people[:8]), chance.choice(people)) for _ in range(9)}
         edges = [(who, whom) for who, whom in wanted if who != whom]
-        added, beyond = store.call(Op.IMPORT_NUMBERED, numbered(*edges))
+        added, beyond = store.call(Op.IMPORT_NUMBERED, *numbered(*edges))
         refused = {(edge & LOW, edge >> 32) for edge in array.array("Q", beyond)}
         new = {edge for edge in edges if edge[1] not in model[edge[0]]}
         assert refused <= new
@@ -194,6 +210,13 @@ def test_who_follows_many_by_few_at_a_time_ends_at_the_most(
     for who, authors in model.items():
         assert set(store.storage.followed_by(who)) == authors
     assert sum(store.storage.following_counts(people).values()) == sum(map(len, model.values()))
+
+
+def test_nobody_who_gets_many_at_once_is_overlooked() -> None:
+    """Wherever those stand in the row, though not each place of it is looked at."""
+    for before, count in itertools.product(range(40), (1, 2, 3, following.FEW)):
+        row = [*range(before), *[99] * (count + 1), *range(100, 110)]
+        assert set(following._more_often_than(count, row)) == {99}
 
 
 def test_an_imported_file_is_remembered(store: Store) -> None:
