@@ -40,7 +40,7 @@ from farm.sockets import Addresses, Asker, Sockets
 from farm.wire import Kind, Op, Query
 
 ASK_TIMEOUT_S = 1.0  # then the same request is asked again
-GATHER_S = 0.002  # from one request to the next, while several callers come at a time
+GATHER_S = 0.003  # from one request to the next, while several callers come at a time
 GIVE_UP_S = 10.0  # then whoever is in it is told "unknown"
 RETRY_AFTER_MS = 1_000
 STEP_ASIDE_S = 0.25  # for so long many posts are refused at once, after most of so many were

@@ -200,6 +200,10 @@ def metrics_lock(directory: Path, *, alone: bool) -> Iterator[None]:
         yield
 
 
+_LOGGER = logging.getLogger("hark")
+_as_json = json.JSONEncoder(default=str).encode  # `json.dumps` makes another encoder each time
+
+
 class _Format(logging.Formatter):
     """One line a record: text for people, JSON for machines; both with the process's name."""
 
@@ -217,7 +221,7 @@ class _Format(logging.Formatter):
         at = rfc3339(self._clock.wall_us() // 1000 * 1000)
         if self._as_json:
             line = {"time": at, "level": record.levelname.lower(), "process": self._process}
-            return json.dumps(line | {"message": message} | extra, default=str)
+            return _as_json(line | {"message": message} | extra)
         pairs = "".join(f" {key}={_escaped(value)}" for key, value in extra.items())
         return f"{at} {record.levelname.lower():7} {self._process}: {_escaped(message)}{pairs}"
 
@@ -238,14 +242,14 @@ def start_logging(process: str, clock: Clock, *, log_format: str, log_level: str
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger("hark").setLevel(log_level.upper())
+    _LOGGER.setLevel(log_level.upper())
 
 
 def logs(level: int) -> bool:
     """Whether this level is logged at all, for events that are many."""
-    return logging.getLogger("hark").isEnabledFor(level)
+    return _LOGGER.isEnabledFor(level)
 
 
 def log(level: int, message: str, /, **fields: Any) -> None:
     """One event: a short message and its values as fields."""
-    logging.getLogger("hark").log(level, message, extra={"fields": fields})
+    _LOGGER.log(level, message, extra={"fields": fields})
