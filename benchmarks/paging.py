@@ -35,7 +35,7 @@ def pages(data_dir: str, users: Sequence[str], seconds: float) -> list[float]:
     def page(user: str) -> None:
         with snapshot:
             answer = Reading(snapshot, with_segments).inbox(user, PAGE, "", False)
-            wire.pack(wire.Kind.ANSWERS, 1, [wire.ok(answer)])
+            wire.pack_answers(1, [wire.ok(answer)])
 
     return _timed(page, users, seconds)
 

@@ -49,6 +49,7 @@ BATCH_OPERATIONS_MAX = 4_096
 # In one request: a reader answers all of them together, and reads the next ones while this process
 # shows the answers. With all that wait in one, each would wait for the other to end.
 READ_OPERATIONS_MAX = 16
+READ_BYTES = 64  # of a question, roughly
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 # Beside those in flight. More writes would be answered late, so they are refused instead, at once;
 # reads are bounded by whoever asks, and very many may ask at once for what they missed.
@@ -186,8 +187,7 @@ class Lane:
             with contextlib.suppress(Unavailable):
                 kind, body = await self._asker.ask(payload, ASK_TIMEOUT_S)
                 if kind is Kind.ANSWERS and body[0] == request and len(body[1]) == len(operations):
-                    results: list[Any] = body[1]
-                    return results
+                    return wire.results_in(body)
                 if kind is Kind.FAULT:
                     raise Internal(f"the store did not understand: {body[0]}")
         raise Unavailable("the store does not answer; ask again with the same id")
@@ -240,10 +240,21 @@ class StoreClient:
         return self._writes.call((op, *arguments), size)
 
     async def _read(self, query: Query, *arguments: Any) -> Any:
+        return wire.value_of(await self._asked(query, *arguments))
+
+    async def _read_looks(self, query: Query, *arguments: Any) -> tuple[Any, wire.Looks]:
+        """What was read, and the looks of posts that it names by their places."""
+        result = await self._asked(query, *arguments)
+        return wire.value_of(result), result[2]
+
+    async def _asked(self, query: Query, *arguments: Any) -> Sequence[Any]:
         for argument in arguments:
             if isinstance(argument, str):
                 check_text(argument)
-        return await min(self._reads, key=lambda lane: lane.waiting).call((query, *arguments))
+        lane = min(self._reads, key=lambda lane: lane.waiting)
+        results = await lane.call_many(((query, *arguments),), READ_BYTES)
+        result: Sequence[Any] = results[0]
+        return result
 
     # Posts
 
@@ -430,15 +441,17 @@ class StoreClient:
         self, user_id: str, size: int, after: str = "", *, unread_only: bool = False
     ) -> wire.InboxPage:
         """A page, newest first; empty for an unknown user. Raises `InvalidArgument` (after)."""
-        return wire.inbox_page(await self._read(Query.INBOX, user_id, size, after, unread_only))
+        asked = self._read_looks(Query.INBOX, user_id, size, after, unread_only)
+        return wire.inbox_page(*await asked)
 
     async def delivered(self, user_id: str, size: int) -> list[wire.Notification]:
         """The newest `size` that were delivered, newest first."""
-        return wire.notifications(await self._read(Query.DELIVERED, user_id, size))
+        return wire.notifications(*await self._read_looks(Query.DELIVERED, user_id, size))
 
     async def newest(self, user_id: str, size: int) -> list[wire.Notification]:
         """The newest, newest first, without cursors: half the work of a page with its count."""
-        return wire.notifications(await self._read(Query.NEWEST, user_id, size))
+        found, looks = await self._read_looks(Query.NEWEST, user_id, size)
+        return wire.newest(found, user_id, looks)
 
     async def unread(self, user_id: str) -> int:
         """How many visible notifications are not marked as read; 0 of an unknown user."""
@@ -477,11 +490,11 @@ class StoreClient:
 
     async def events(self, user_id: str, change: int, position: int, size: int) -> wire.Events:
         """Up to `size` events of somebody's inbox after a place in it."""
-        return wire.events(await self._read(Query.EVENTS, user_id, change, position, size))
+        return wire.events(*await self._read_looks(Query.EVENTS, user_id, change, position, size))
 
     async def shown(self, news: list[wire.News]) -> list[list[wire.Alike]]:
         """For each of the news, to whom the post looks how now."""
-        return wire.alike(await self._read(Query.SHOWN, news))
+        return wire.alike(*await self._read_looks(Query.SHOWN, news))
 
     # Operations
 

@@ -14,7 +14,13 @@ from typing import Any, NamedTuple
 import msgpack
 
 from farm.errors import HarkError, from_code
-from farm.lifecycle import State as State  # noqa: PLC0414 - for those who see no more of the inside
+
+# Also for those who see no more of the inside.
+from farm.lifecycle import State as State  # noqa: PLC0414
+from farm.looks import Delivery as Delivery  # noqa: PLC0414
+from farm.looks import Look as Look  # noqa: PLC0414
+from farm.looks import Newest as Newest  # noqa: PLC0414
+from farm.looks import Notification as Notification  # noqa: PLC0414
 
 VERSION = 1
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
@@ -152,35 +158,6 @@ class Imported(NamedTuple):
     added: int
     already_there: int
     rejections: list[tuple[int, str]]  # position in the request, why
-
-
-class Delivery(NamedTuple):
-    """One channel's part of a notification."""
-
-    channel: str
-    state: State
-    attempts: int
-    last_error: str | None
-    next_attempt_us: int | None
-
-
-class Notification(NamedTuple):
-    id: str
-    user_id: str
-    post_id: str
-    author_id: str
-    content: str
-    created_at_us: int
-    read: bool
-    state: State
-    attempts: int
-    cursor: str
-    deliveries: list[Delivery]
-
-    @property
-    def text(self) -> str:
-        """What a person reads; every interface shows this as the notification's content."""
-        return f"New post from {self.author_id}: {self.content}"
 
 
 class InboxPage(NamedTuple):
@@ -451,6 +428,32 @@ def pack(kind: Kind, *body: Any) -> bytes:
     return packed
 
 
+def pack_answers(number: int, results: Sequence[Any]) -> bytes:
+    """The answers of a reader. A look is in them once, and named by its place among all: many read
+    the same posts at one moment, and most of them see them alike."""
+    looks: list[tuple[Any, ...]] = []
+    places: dict[int, int] = {}
+
+    def place(look: Look) -> int:
+        known = places.get(id(look))
+        if known is None:
+            known = places[id(look)] = len(looks)
+            looks.append(_row_of(look))
+        return known
+
+    # The looks come last, and so are all there when they are packed.
+    message = (VERSION, Kind.ANSWERS, number, results, looks)
+    packed: bytes = msgpack.packb(message, default=place)
+    return packed
+
+
+def _row_of(look: Look) -> tuple[Any, ...]:
+    return (
+        look.seq, look.post_id, look.author_id, look.content, look.created_at_us, look.read,
+        look.state, look.attempts, look.deliveries,
+    )  # fmt: skip
+
+
 def unpack(payload: bytes | memoryview) -> tuple[Kind, list[Any]]:
     """The kind and the body of a message. Raises `WireError`."""
     try:
@@ -490,6 +493,18 @@ def value_of(result: Sequence[Any]) -> Any:
     if result[0] == 0:
         return result[1]
     raise from_code(*result)
+
+
+def results_in(body: list[Any]) -> list[list[Any]]:
+    """The results of a message of answers. Of a reader's, each that holds a value holds behind it
+    the looks that are named in it by their places."""
+    results: list[list[Any]] = body[1]
+    if len(body) > 2:
+        looks = [_look(row) for row in body[2]]
+        for result in results:
+            if result[0] == 0:
+                result.append(looks)
+    return results
 
 
 def is_name(text: str) -> bool:
@@ -548,18 +563,42 @@ _STATES = {state.value: state for state in State}  # quicker than asking the enu
 # As a row's own `_make` does it, in a third of the time.
 _made = tuple.__new__
 
-
-def notification(row: list[Any]) -> Notification:
-    """A notification as it came over the wire, made of the very list."""
-    row[7] = _STATES[row[7]]
-    row[10] = _deliveries(row[10])
-    if len(row) != _NOTIFICATION_LONG:
-        raise WireError("no notification")
-    return _made(Notification, row)
+Looks = list[Look]  # of one message, by their places
 
 
-def notifications(rows: list[list[Any]]) -> list[Notification]:
-    return [notification(row) for row in rows]
+def _look(row: Sequence[Any]) -> Look:
+    match row:
+        case [
+            int() as seq, str() as post_id, str() as author_id, str() as content,
+            int() as created_at_us, bool() as read, int() as state, int() as attempts,
+            list() as deliveries,
+        ]:  # fmt: skip
+            return Look(
+                seq, post_id, author_id, content, created_at_us, read, _STATES[state], attempts,
+                _deliveries(deliveries),
+            )  # fmt: skip
+        case _:
+            raise WireError("no look of a post")
+
+
+def notification(row: Sequence[Any], looks: Looks) -> Notification:
+    """A notification as it came over the wire."""
+    name, user_id, cursor, place = row
+    return Notification(name, user_id, cursor, looks[place])
+
+
+def notifications(rows: Sequence[Sequence[Any]], looks: Looks) -> list[Notification]:
+    return [notification(row, looks) for row in rows]
+
+
+def newest(row: Sequence[Any] | None, user_id: str, looks: Looks) -> list[Notification]:
+    """The notifications of one person. Of an unknown one there are none."""
+    if row is None:
+        return []
+    number, places = row
+    end = f".{number:x}"
+    seen = [looks[place] for place in places]
+    return [_made(Notification, (f"{look.seq:x}{end}", user_id, "", look)) for look in seen]
 
 
 def _deliveries(rows: list[list[Any]]) -> list[Delivery]:
@@ -570,7 +609,7 @@ def _deliveries(rows: list[list[Any]]) -> list[Delivery]:
     return [_made(Delivery, row) for row in rows]
 
 
-_NOTIFICATION_LONG, _DELIVERY_LONG = len(Notification._fields), len(Delivery._fields)
+_DELIVERY_LONG = len(Delivery._fields)
 
 
 def frame(body: list[Any]) -> Frame:
@@ -601,19 +640,19 @@ def check_news(rows: list[Any]) -> list[News]:
     return [_news(row) for row in rows]
 
 
-def events(row: Sequence[Any]) -> Events:
-    return Events([_happened(one) for one in row[0]], *row[1:])
+def events(row: Sequence[Any], looks: Looks) -> Events:
+    return Events([_happened(one, looks) for one in row[0]], *row[1:])
 
 
-def _happened(row: Sequence[Any]) -> Happened:
+def _happened(row: Sequence[Any], looks: Looks) -> Happened:
     shown = row[5]
-    return Happened(*row)._replace(notification=shown and notification(shown))
+    return Happened(*row)._replace(notification=shown and notification(shown, looks))
 
 
-def alike(rows: Sequence[Any]) -> list[list[Alike]]:
+def alike(rows: Sequence[Any], looks: Looks) -> list[list[Alike]]:
     """Of each post asked for, its groups."""
     return [
-        [Alike(None if shown is None else notification(shown), users) for shown, users in some]
+        [Alike(shown and notification(shown, looks), users) for shown, users in some]
         for some in rows
     ]
 
@@ -627,8 +666,8 @@ def dead_letters(row: Sequence[Any]) -> DeadLetters:
     return DeadLetters([DeadLetterGroup(*group) for group in row[0]], row[1])
 
 
-def inbox_page(row: Sequence[Any]) -> InboxPage:
-    return InboxPage(notifications(row[0]), *row[1:])
+def inbox_page(row: Sequence[Any], looks: Looks) -> InboxPage:
+    return InboxPage(notifications(row[0], looks), *row[1:])
 
 
 def post(row: Sequence[Any]) -> Post:

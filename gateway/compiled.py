@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple, cast
 
@@ -71,7 +71,9 @@ _INT_MAX = 2**31
 _ATOMS = (str, int, float, bool)
 
 Writer = Callable[[Any], str]
-# The attribute from which a field is read; None where it takes more to resolve it.
+# The attribute from which a field is read; None where it takes more to resolve it. `of.name` where
+# it is the attribute of an object that several objects have in common as `of`. Nothing of that one
+# changes, and what is written of it is kept in its dictionary `written`.
 Reads = Callable[[str, GraphQLField], str | None]
 # What resolves a field as its resolver does, but perhaps sooner.
 Calls = Callable[[GraphQLField], GraphQLFieldResolver]
@@ -401,27 +403,52 @@ class _Source:
         )
 
     def _selection(self, type_: GraphQLObjectType, details: FieldDetailsList) -> str:
+        """What is read of an object itself stands between texts of what it has in common."""
         known = self._named("known", set())
         body = [f"if type(value) not in {known}:", f"    learn({known}, value)"]
-        shown = []
+        common = _Common()
         selected = self._executor.collect_subfields(type_, details).grouped_field_set
         for number, (response_name, inner) in enumerate(selected.items()):
             self._fields += 1
+            comma = "," if number else ""
             name = inner[0].node.name.value
             if name == "__typename":
-                shown.append(f'"{response_name}":"{type_.name}"')
+                common.text(f'{comma}"{response_name}":"{type_.name}"')
                 continue
             field = type_.fields.get(name)
             if field is None or field.args or self._fields > FIELDS_MAX:
                 raise _Uncovered
-            body.append(f"v{number} = value.{self._attribute(name, field)}")
-            body.append(f"t{number} = {self._value(field.type, inner, f'v{number}')}")
-            shown.append(f'"{response_name}":{{t{number}}}')
-        return self._function("object", *body, f"return f'{{{{{','.join(shown)}}}}}'")
+            of, _, attribute = self._attribute(name, field).rpartition(".")
+            common.text(f'{comma}"{response_name}":')
+            value = self._value(field.type, inner, f"v{number}")
+            lines = (f"v{number} = value.{attribute}", f"t{number} = {value}")
+            if of:
+                common.read(of, lines, f"{{t{number}}}")
+            else:
+                body += lines
+                common.leave_out(f"{{t{number}}}")
+        if common.of is None:
+            return self._function("object", *body, f"return f'{{{{{common.whole}}}}}'")
+        return self._function("object", *body, *self._kept(common))
+
+    def _kept(self, common: _Common) -> list[str]:
+        """Lines that return the whole, for which the texts of what is common are made once."""
+        texts = "".join(f"f'{text}', " for text in common.texts)
+        make = self._function("common", *common.lines, f"return ({texts})")
+        key = self._named("key", object())
+        names = [f"c{number}" for number in range(len(common.texts))]
+        return [
+            f"common = value.{common.of}",
+            f"texts = common.written.get({key})",
+            "if texts is None:",
+            f"    texts = common.written[{key}] = {make}(common)",
+            f"{', '.join(names)}, = texts",
+            f"return f'{{{{{common.filled(f'{{{name}}}' for name in names)}}}}}'",
+        ]
 
     def _attribute(self, name: str, field: GraphQLField) -> str:
         attribute = self._reads(name, field)
-        if attribute is None or not attribute.isidentifier():
+        if attribute is None or not all(map(str.isidentifier, attribute.split("."))):
             raise _Uncovered
         return attribute
 
@@ -437,6 +464,44 @@ class _Source:
         name = f"{what}_{len(self._globals)}"
         self._globals[name] = value
         return name
+
+
+class _Common:
+    """What the objects of a selection have in common: the names of fields, and perhaps values read
+    of one object. In it lies what is left out: what is of each object itself.
+
+    All texts are those of f-strings.
+    """
+
+    def __init__(self) -> None:
+        self.of: str | None = None  # the attribute that holds the one object
+        self.lines: list[str] = []  # that make the values
+        self.texts = [""]  # between those left out
+        self._left_out: list[str] = []
+
+    @property
+    def whole(self) -> str:
+        return self.filled(self.texts)
+
+    def filled(self, texts: Iterable[str]) -> str:
+        """With these texts between those left out."""
+        pairs = zip(texts, [*self._left_out, ""], strict=True)
+        return "".join(f"{text}{left}" for text, left in pairs)
+
+    def text(self, text: str) -> None:
+        self.texts[-1] += text
+
+    def leave_out(self, left: str) -> None:
+        self._left_out.append(left)
+        self.texts.append("")
+
+    def read(self, of: str, lines: Iterable[str], text: str) -> None:
+        """Raises `_Uncovered` where it is read of another object than the rest."""
+        if self.of not in (None, of):
+            raise _Uncovered
+        self.of = of
+        self.lines += lines
+        self.text(text)
 
 
 def _atom(type_: GraphQLScalarType) -> Writer:

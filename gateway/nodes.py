@@ -113,6 +113,10 @@ class Notification:
         return cast(list[Notification], rows)
 
 
+# What of it is the same for all to whom a post looks alike.
+OF_LOOK = frozenset(Notification.__annotations__) - {"id", "user_id"}
+
+
 @strawberry.type
 class PageInfo:
     has_next_page: bool

@@ -56,6 +56,7 @@ from gateway.context import Asked, Context
 from gateway.live import EVENTS, Subscription
 from gateway.mutations import Mutation
 from gateway.nodes import (
+    OF_LOOK,
     SCALARS,
     Capacity,
     DeadLetterConnection,
@@ -282,7 +283,10 @@ def read_from(_name: str, field: GraphQLField) -> str | None:
     if not getattr(field.resolve, "_is_default", False):
         return None
     definition = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-    return definition.python_name if isinstance(definition, StrawberryField) else None
+    if not isinstance(definition, StrawberryField):
+        return None
+    name = definition.python_name
+    return f"look.{name}" if definition.origin is Notification and name in OF_LOOK else name
 
 
 def resolver_of(field: GraphQLField) -> GraphQLFieldResolver:

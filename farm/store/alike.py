@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from farm.audience import BitMap, seal, unseal
 from farm.lifecycle import REST, State, part_of
-from farm.store.inbox import Reading, SegmentCache, looks
+from farm.store.inbox import Reading, SegmentCache, look_of
 from farm.store.storage import PostRow, Snapshot
-from farm.wire import Alike, Concern, Delivery, News
+from farm.wire import Alike, Concern, Delivery, News, Notification
 
 _Groups = list[tuple[list[Delivery], BitMap]]
 
@@ -37,7 +37,8 @@ def alike(
     for deliveries, some in _by_deliveries(snapshot, reading, segments, post, users):
         for is_read, members in ((True, some & read), (False, some - read)):
             if members:
-                yield Alike(looks(post, deliveries, read=is_read), seal(members))
+                look = look_of(post, deliveries, read=is_read)
+                yield Alike(Notification("", "", "", look), seal(members))
 
 
 def _who_read(snapshot: Snapshot, post: PostRow, users: BitMap) -> BitMap:

@@ -18,7 +18,7 @@ from farm.lifecycle import REST, Part, Reason, State, part_of
 from farm.store.ledger import ledger_of
 from farm.store.sources import Seen, Source
 from farm.store.storage import NO_SEQ, PartRow, PostRow, Snapshot
-from farm.wire import Delivery, InboxPage, Notification, People, Post, User
+from farm.wire import Delivery, InboxPage, Look, Newest, Notification, People, Post, User
 
 SEGMENTS_CACHED_MAX = 1_024
 POSTS_KEPT_MAX = 1_024
@@ -33,28 +33,36 @@ _STATES = {state.value: state for state in State}
 
 _Shown = tuple[PostRow, Source]  # a post, and whose it is as far as a person sees it
 _Standing = tuple[str, PartRow]  # a channel, and the part in which somebody is there
-_Batches = list[tuple[str, list[PartRow]]]  # the parts of a segment, channel by channel
 
 
-def looks(
-    post: PostRow,
-    deliveries: list[Delivery],
-    *,
-    read: bool,
-    id: str = "",  # noqa: A002 - as it is called where it is shown
-    user_id: str = "",
-    cursor: str = "",
-) -> Notification:
-    """How a post looks to anybody to whom it went like this; whose it is comes beside it."""
+class _Batches:
+    """The batches of one post and segment: where its people are, channel by channel."""
+
+    def __init__(self, members: BitMap, by_channel: list[tuple[str, list[PartRow]]]) -> None:
+        self.members = members
+        self.looks: dict[object, Look] = {}  # by whether it is read, and the parts
+        self._by_channel = by_channel
+        self.undivided = all(len(rows) == 1 and rows[0].part == REST for _, rows in by_channel)
+
+    def standing(self, number: int) -> list[_Standing]:
+        return [(name, _part_with(number, rows)) for name, rows in self._by_channel]
+
+    def key(self, number: int, *, read: bool) -> object:
+        """The same for all to whom the post looks alike; where nobody is an exception, `read`."""
+        return (read, *(row.part for _, row in self.standing(number)))
+
+
+def look_of(post: PostRow, deliveries: list[Delivery], *, read: bool) -> Look:
+    """How a post looks to anybody to whom it went like this."""
     if len(deliveries) == 1:
         _, state, attempts, _, _ = deliveries[0]
     else:
         states = {delivery.state for delivery in deliveries}
         state = next((state for state in _FIRST_SAYS if state in states), State.QUEUED)
         attempts = max((delivery.attempts for delivery in deliveries), default=0)
-    return Notification(
-        id, user_id, post.id, post.author_id, post.content, post.created_at_us,
-        read, state, attempts, cursor, deliveries,
+    return Look(
+        post.seq, post.id, post.author_id, post.content, post.created_at_us,
+        read, state, attempts, deliveries,
     )  # fmt: skip
 
 
@@ -99,7 +107,7 @@ class Reading:
         self._signer = Signer(self._meta.secret)
         self._cursors = InboxCursors(self._meta.incarnation, self._meta.secret)
         self._known_posts: dict[int, PostRow] = {}
-        self._known_batches: dict[int, list[tuple[int, _Batches]]] = {}  # by post and segment
+        self._known_batches: dict[int, list[_Batches]] = {}  # by post, one for each segment
 
     # Inboxes
 
@@ -119,13 +127,13 @@ class Reading:
             live_cursor=live,
         )
 
-    def newest(self, user_id: str, size: int) -> list[Notification]:
-        """The newest, newest first, without cursors."""
+    def newest(self, user_id: str, size: int) -> Newest | None:
+        """How the newest look; None to an unknown person. Half the work of a page."""
         number = self._snapshot.number_of(user_id)
         if number is None:
-            return []
+            return None
         found = self._first(size, Seen(self._snapshot, number), NO_SEQ, unread_only=False)
-        return self._notifications(user_id, number, found, cursors=False)
+        return Newest(number, self._looks(number, found))
 
     def unread(self, user_id: str) -> int:
         """How many the list of unread ones would have; 0 of an unknown person."""
@@ -189,47 +197,58 @@ class Reading:
         """How a post that the source has looks to the person."""
         return self._notifications(user_id, number, [(post, source)])[0]
 
-    def _notifications(
-        self, user_id: str, number: int, shown: list[_Shown], *, cursors: bool = True
-    ) -> list[Notification]:
-        standing = self._standing(number, [post.seq for post, _ in shown])
-        cursor = self._cursors.signer_of(user_id) if cursors else _no_cursor
+    def _notifications(self, user_id: str, number: int, shown: list[_Shown]) -> list[Notification]:
+        cursor = self._cursors.signer_of(user_id)
         return [
-            looks(
-                post,
-                [self._delivery(*one) for one in standing.get(post.seq, ())],
-                read=source.is_read(post.ordinal),
-                id=f"{post.seq:x}.{number:x}",
-                user_id=user_id,
-                cursor=cursor(post.seq),
-            )
-            for post, source in shown
+            Notification(f"{look.seq:x}.{number:x}", user_id, cursor(look.seq), look)
+            for look in self._looks(number, shown)
         ]
+
+    def _looks(self, number: int, shown: list[_Shown]) -> list[Look]:
+        """How these posts look to the person; one look for all to whom a post looks alike."""
+        near = self._batches(number, [post.seq for post, _ in shown])
+        looks = []
+        for post, source in shown:
+            read = source.is_read(post.ordinal)
+            batches = near.get(post.seq)
+            if batches is None:
+                looks.append(look_of(post, [], read=read))
+                continue
+            key = read if batches.undivided else batches.key(number, read=read)
+            look = batches.looks.get(key)
+            if look is None:
+                deliveries = [self._delivery(*one) for one in batches.standing(number)]
+                look = batches.looks[key] = look_of(post, deliveries, read=read)
+            looks.append(look)
+        return looks
 
     def deliveries(self, number: int, post: PostRow) -> Iterator[Delivery]:
         """In which set the person is, channel by channel."""
-        for one in self._standing(number, [post.seq]).get(post.seq, ()):
+        for one in self._standing(number, post):
             yield self._delivery(*one)
 
     def moved_at(self, number: int, post: PostRow) -> int:
         """The newest change that may have put the person in another set; others of the post may
         have moved since."""
-        standing = self._standing(number, [post.seq]).get(post.seq, ())
-        return max((row.changed for _, row in standing), default=0)
+        return max((row.changed for _, row in self._standing(number, post)), default=0)
 
-    def _standing(self, number: int, seqs: list[int]) -> dict[int, list[_Standing]]:
-        """By post, the part in which the person is, channel by channel."""
-        found: dict[int, list[_Standing]] = {}
+    def _standing(self, number: int, post: PostRow) -> list[_Standing]:
+        batches = self._batches(number, [post.seq]).get(post.seq)
+        return [] if batches is None else batches.standing(number)
+
+    def _batches(self, number: int, seqs: list[int]) -> dict[int, _Batches]:
+        """By post, the batches in which the person is."""
+        found: dict[int, _Batches] = {}
         unknown = []
         for seq in seqs:
-            for segment, by_channel in self._known_batches.get(seq, ()):
-                if number in self._segments.members(self._snapshot, segment):
-                    found[seq] = [(name, _part_with(number, rows)) for name, rows in by_channel]
+            for batches in self._known_batches.get(seq, ()):
+                if number in batches.members:
+                    found[seq] = batches
                     break
             else:
                 unknown.append(seq)
         if unknown and self._learn(number, unknown):
-            found |= self._standing(number, unknown)
+            found |= self._batches(number, unknown)
         return found
 
     def _learn(self, number: int, seqs: list[int]) -> bool:
@@ -246,7 +265,8 @@ class Reading:
                 by_channel.setdefault(row.channel, []).append(row)
         for (seq, segment), by_channel in near.items():
             named = [(n, by_channel[c]) for n, c in self._channels.items() if c in by_channel]
-            self._known_batches.setdefault(seq, []).append((segment, named))
+            batches = _Batches(self._segments.members(self._snapshot, segment), named)
+            self._known_batches.setdefault(seq, []).append(batches)
         return bool(near)
 
     def _delivery(self, channel: str, row: PartRow) -> Delivery:
@@ -345,10 +365,6 @@ class Reading:
         return self._segments.members(self._snapshot, segment)
 
 
-def _no_cursor(_seq: int) -> str:
-    return ""
-
-
 def _merged(
     some: Iterator[list[Source]], before: int, *, unread_only: bool
 ) -> Iterator[tuple[int, Source]]:
@@ -368,7 +384,9 @@ def _merged(
         if not heap:
             return
         seq, ordinal, source = heap[0]
-        shown = source.newest_shown(ordinal, unread_only=unread_only)
+        shown = ordinal
+        if unread_only or source.retracted:  # else all are shown, and nothing is looked for
+            shown = source.newest_shown(ordinal, unread_only=unread_only)
         if shown == ordinal:
             yield -seq, source
             shown = ordinal - 1

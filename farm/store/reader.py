@@ -115,7 +115,7 @@ class Reader:
                     if before is not None and before[0] == number:
                         return before[1]
                     checked = wire.check_operations(queries, wire.QUERY_SIGNATURES)
-                    answer = wire.pack(Kind.ANSWERS, number, self._read(checked))
+                    answer = wire.pack_answers(number, self._read(checked))
                     self._remember(client, number, answer)
                     return answer
                 case kind, _:

@@ -6,11 +6,13 @@ import itertools
 
 import pytest
 
+from farm import wire
 from farm.errors import InvalidArgument
 from farm.lifecycle import State
 from farm.store.history import History
+from farm.store.inbox import Reading
 from farm.store.storage import BLOCK
-from farm.wire import Op
+from farm.wire import Notification, Op
 from tests.store.harness import Store, members, outcome
 
 
@@ -26,6 +28,13 @@ def pages(store: Store, user: str, size: int) -> list[str]:
             return found
         after = page.notifications[-1].cursor
     raise AssertionError(f"no end: {found[:50]}")
+
+
+def newest_of(reading: Reading, user: str, size: int) -> list[Notification]:
+    """As whoever asks over the wire has them."""
+    answer = wire.pack_answers(1, [wire.ok(reading.newest(user, size))])
+    [result] = wire.results_in(wire.unpack(answer)[1])
+    return wire.newest(wire.value_of(result), user, result[2])
 
 
 @pytest.mark.parametrize("posts", [1, 31, 32, 33, 63, 64, 65, 96, 100, 160])
@@ -147,11 +156,36 @@ def test_what_many_ask_at_one_moment_is_each_one_s_own(store: Store) -> None:
             page = reading.inbox(user, 20, "", False)
             assert page == store.reading.inbox(user, 20, "", False)
             plain = [shown._replace(cursor="") for shown in page.notifications]
-            assert reading.newest(user, 20) == store.reading.newest(user, 20) == plain
+            assert reading.newest(user, 20) == store.reading.newest(user, 20)
+            assert newest_of(reading, user, 20) == plain
             delivered = [shown for shown in page.notifications if shown.state is State.DELIVERED]
             assert reading.delivered(user, 20) == delivered
-    states = {shown.state for user in early for shown in store.reading.newest(user, 20)}
+    states = {shown.state for user in early for shown in newest_of(store.reading, user, 20)}
     assert states == {State.DELIVERED, State.RETRYING, State.DEAD}
+
+
+def test_people_to_whom_a_post_looks_alike_share_a_look(store: Store) -> None:
+    """Of one moment: it is made once and told once, to as many as ask. Others have their own."""
+    people = store.followers("star", 6)
+    for number in range(3):
+        store.publish(f"p{number}", "star")
+    newest, _, oldest = store.reading.inbox(people[0], 3, "", False).notifications
+    store.call(Op.MARK, people[0], [newest.id, oldest.id], True)
+    grant = store.ask("w1", 20).grants[0]
+    assert grant.post_id == oldest.post_id
+    [delivered, dead] = members(grant)[1:3]
+    store.tell("w1", outcome(grant, delivered=[delivered], dead=[dead]))
+    reading = store.reading
+    answers = [reading.newest(user, 20) for user in people]
+    _, body = wire.unpack(wire.pack_answers(1, [wire.ok(answer) for answer in answers]))
+    # One of each post for nearly all; who has read one, got one, or never will, see it otherwise.
+    assert len(body[2]) == 3 + 4
+    results = wire.results_in(body)
+    for user, result in zip(people, results, strict=True):
+        page = store.reading.inbox(user, 20, "", False).notifications
+        assert wire.newest(wire.value_of(result), user, result[2]) == [
+            shown._replace(cursor="") for shown in page
+        ]
 
 
 def test_a_page_goes_on_below_authors_who_have_hidden_all_their_newest(store: Store) -> None:
@@ -166,7 +200,7 @@ def test_a_page_goes_on_below_authors_who_have_hidden_all_their_newest(store: St
     expected = [f"old-{author}" for author in reversed(authors)]
     for size in (1, 2, 7, 40):
         assert pages(store, "ann", size) == expected
-    assert [shown.post_id for shown in store.reading.newest("ann", 3)] == expected[:3]
+    assert [shown.post_id for shown in newest_of(store.reading, "ann", 3)] == expected[:3]
     store.call(
         Op.MARK_UP_TO, "ann", store.reading.inbox("ann", 40, "", False).notifications[3].cursor
     )

@@ -12,6 +12,7 @@ import msgpack
 import pytest
 
 from farm import wire
+from farm.errors import NotFound
 from farm.observe import ProcessMetrics
 from farm.sockets import Addresses, Sockets
 from farm.store.writer import PLACE_HOLDS_S, PLACES_MAX, Writer
@@ -271,15 +272,29 @@ def test_a_place_told_of_nothing_for_long_leaves_its_socket(store: Store, tmp_pa
     sockets.close()
 
 
-def test_a_row_of_another_length_is_no_notification() -> None:
+def test_a_row_of_another_shape_is_no_look() -> None:
     def row(*more: object) -> list[object]:
         delivery = ["inbox", wire.State.DELIVERED.value, 1, None, None]
-        about = ["id", "user", "post", "author", "text", 0, False, wire.State.DEAD.value, 1, ""]
+        about = [7, "post", "author", "text", 0, False, wire.State.DEAD.value, 1]
         return [*about, [[*delivery, *more]]]
 
-    made = wire.notification(row())
+    def looks(row: list[object]) -> wire.Looks:
+        [result] = wire.results_in([1, [[0, None]], [row]])
+        found: wire.Looks = result[2]
+        return found
+
+    [made] = looks(row())
     assert made.state is wire.State.DEAD
     assert made.deliveries == [wire.Delivery("inbox", wire.State.DELIVERED, 1, None, None)]
-    for wrong in ([*row(), "more"], row("more")):
+    for wrong in ([*row(), "more"], row()[:-1], row("more"), ["7", *row()[1:]]):
         with pytest.raises(WireError):
-            wire.notification(wrong)
+            looks(wrong)
+
+
+def test_a_refusal_among_answers_stays_what_it_is() -> None:
+    refusal = wire.failed(NotFound("nobody"))
+    _, body = wire.unpack(wire.pack_answers(1, [wire.ok("text"), refusal]))
+    fine, refused = wire.results_in(body)
+    assert wire.value_of(fine) == "text"
+    with pytest.raises(NotFound, match="nobody"):
+        wire.value_of(refused)

@@ -24,6 +24,7 @@ from graphql.execution import ExecutionResult
 from graphql.execution.values import VariableValues
 
 from farm.lifecycle import State
+from farm.wire import Look
 from farm.wire import Notification as Row
 from gateway.compiled import (
     ERRORS_OF_VARIABLES_MAX,
@@ -244,8 +245,11 @@ def test_what_is_asked_most_has_a_writer() -> None:
         variant = query._variant(values)
         assert variant is not None
         row = Row(
-            "3b.4", "user-1", "p", "user-2", 'it is "new"', 1_700_000_000_000_500, read=True,
-            state=State.DEAD, attempts=2, cursor="", deliveries=[],
+            "3b.4", "user-1", "",
+            Look(
+                0x3B, "p", "user-2", 'it is "new"', 1_700_000_000_000_500, read=True,
+                state=State.DEAD, attempts=2, deliveries=[],
+            ),
         )  # fmt: skip
         shown = {
             "id": "3b.4",

@@ -17,7 +17,7 @@ import pytest
 from websockets.frames import Opcode
 
 from farm.sockets import Addresses, Sockets, socket_directory
-from farm.wire import InboxPage, Kind, pack
+from farm.wire import InboxPage, Kind, pack_answers
 from gateway.held import Terms
 from gateway.web import DRAIN_S
 from gateway.websocket import GOING_AWAY
@@ -80,7 +80,8 @@ async def test_draining_waits_for_an_answer_over_a_socket(start_web: StartWeb) -
     async def answer(_kind: Kind, body: list[Any]) -> bytes:
         asked.set()
         await may_answer.wait()
-        return pack(Kind.ANSWERS, body[1], [(0, InboxPage([], False, 0, "here"))] * len(body[2]))
+        page = InboxPage([], False, 0, "here")
+        return pack_answers(body[1], [(0, page)] * len(body[2]))
 
     sockets = Sockets()
     server = sockets.async_server(Addresses(web.child.sockets).reader(1))

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from farm.lifecycle import State
-from farm.wire import Delivery, Event, EventKind, Notification
+from farm.wire import Delivery, Event, EventKind, Look, Notification
 from gateway.context import Context
 from gateway.live import shown
 from gateway.refusals import Incidents, encoded
@@ -107,11 +107,12 @@ def notifications(draw: st.DrawFn) -> Notification:
         last_error=st.one_of(st.none(), TEXT),
         next_attempt_us=st.one_of(st.none(), st.integers(0, 2**50)),
     )
-    return Notification(
-        draw(TEXT), draw(TEXT), draw(TEXT), draw(TEXT), draw(TEXT), draw(st.integers(0, 2**50)),
-        draw(st.booleans()), draw(st.sampled_from(State)), draw(st.integers(0, 9)), draw(TEXT),
+    look = Look(
+        0, draw(TEXT), draw(TEXT), draw(TEXT), draw(st.integers(0, 2**50)), draw(st.booleans()),
+        draw(st.sampled_from(State)), draw(st.integers(0, 9)),
         draw(st.lists(deliveries, max_size=2)),
     )  # fmt: skip
+    return Notification(draw(TEXT), draw(TEXT), draw(TEXT), look)
 
 
 @given(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from farm.sockets import Addresses, Sockets
-from farm.wire import Kind, pack
+from farm.wire import Kind, pack, pack_answers
 from gateway.web import DRAIN_S
 from tests.farm_process import wait_until
 from tests.web.conftest import StartWeb
@@ -109,7 +109,7 @@ async def _reader_saying(web: WebProcess, value: Any) -> AsyncIterator[None]:
     """A reader that has lost its mind: every query gets this."""
 
     async def answer(_kind: Kind, body: list[Any]) -> bytes:
-        return pack(Kind.ANSWERS, body[1], [(0, value)] * len(body[2]))
+        return pack_answers(body[1], [(0, value)] * len(body[2]))
 
     sockets = Sockets()
     server = sockets.async_server(Addresses(web.child.sockets).reader(1))
