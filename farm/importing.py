@@ -134,7 +134,6 @@ class _Run:
 
     def __init__(self, people: _People) -> None:
         self.people = people
-        self.new: list[str] = []  # of the people, who were first met here
         self.places = array.array("I")  # a follower's and an author's in turn
         self._lines: list[Sequence[int]] = []
 
@@ -172,8 +171,8 @@ class _Intake:
         self._people = _People()
         self._run = _Run(self._people)  # is being read
         self._room = asyncio.Semaphore(RUNS_UNDER_WAY_MAX)
-        # Whoever comes first goes first, so that runs stay in the order of the list.
-        self._numbering, self._storing = asyncio.Lock(), asyncio.Lock()
+        self._numbered: asyncio.Task[None] | None = None  # everybody up to the run before
+        self._storing = asyncio.Lock()
 
     async def add(self, block: bytes, under_way: asyncio.TaskGroup) -> None:
         self._run.add(*self.edges.edges_of(block, self._people.names))
@@ -184,26 +183,34 @@ class _Intake:
     async def hand_over(self, under_way: asyncio.TaskGroup) -> None:
         """Lets what was read go on by itself, as soon as there is room."""
         await self._room.acquire()
-        names = self._people.names
-        self._run.new, names.new = names.new, []
-        under_way.create_task(self._take_in(self._run))
+        people, names = self._people, self._people.names
+        new, names.new = names.new, []
+        self._numbered = under_way.create_task(self._number(people, new, self._numbered))
+        under_way.create_task(self._take_in(self._run, self._numbered))
         if len(names) > NAMES_MAX:
             self._people = _People()
         self._run = _Run(self._people)
 
-    async def _take_in(self, run: _Run) -> None:
-        async with self._numbering:
-            await self._number(run)
+    async def _take_in(self, run: _Run, numbered: asyncio.Task[None]) -> None:
+        await numbered
         edges = each_once(in_order(run.edges()))
         by_follower = in_order(swapped(edges))
         async with self._storing:
             await self._import(run, edges, by_follower)
         self._room.release()
 
-    async def _number(self, run: _Run) -> None:
-        for first in range(0, len(run.new), NUMBERED_MAX):
-            some = run.new[first : first + NUMBERED_MAX]
-            run.people.numbered(await _patiently(partial(self._store.number_people, some)))
+    async def _number(
+        self, people: _People, new: list[str], before: asyncio.Task[None] | None
+    ) -> None:
+        """Asks at once, for a store that is busy with a run answers behind it; what comes of it is
+        noted in the order of the list."""
+        numbers: list[int] = []
+        for first in range(0, len(new), NUMBERED_MAX):
+            some = new[first : first + NUMBERED_MAX]
+            numbers += await _patiently(partial(self._store.number_people, some))
+        if before is not None:
+            await before
+        people.numbered(numbers)
 
     async def _import(
         self, run: _Run, edges: array.array[int], by_follower: array.array[int]
