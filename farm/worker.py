@@ -28,12 +28,13 @@ from farm.lifecycle import State
 from farm.observe import log, logs, start_logging
 from farm.schedule import LeaseTerms
 from farm.sockets import Addresses, Asker, Pusher, Sockets, answer_pings
-from farm.wire import Kind, LeaseAnswer
+from farm.wire import Grant, Kind, LeaseAnswer
 
 ASK_TIMEOUT_S = 2.5  # more than the store lets a request wait for work
 REPORT_EVERY_S = 0.1
 PARTLY_EVERY_S = 0.02  # what came of parts of leases, each of which costs the store sets to move
 REPORT_GAP_S = 0.002  # between two reports, however much ends
+ASK_GAP_S = 0.002  # after a grant, unless some of it is reported sooner
 RESEND_AFTER_S = 2.0
 PUSH_TIMEOUT_S = 1.0
 # How much work is held, measured by how fast it goes. A small post waits behind a large one until
@@ -135,6 +136,7 @@ class Worker:
         self._draining = asyncio.Event()
         self._news = asyncio.Event()  # some work has begun or ended
         self._room = asyncio.Event()  # there is perhaps room for more
+        self._told = asyncio.Event()  # the store is about to hear what came of something
 
     def drain(self) -> None:
         """Begins no send any more. What is in flight ends, the rest goes back untried."""
@@ -165,8 +167,12 @@ class Worker:
             self._room.clear()  # first, so that room made while the store is asked is not missed
             want, asked_s = self._want(), self._clock.monotonic_s()
             answer = await self._ask(want, ASK_TIMEOUT_S)
-            if answer is not None:
-                self._begin(answer, LeaseTerms(answer.lease_ms).end_s(asked_s))
+            if answer is not None and answer.grants:
+                self._told.clear()
+                self._begin(answer.grants, LeaseTerms(answer.lease_ms).end_s(asked_s))
+                # What is sent at once is told before more is asked for: else the store has a turn
+                # for the question first, and the outcome waits for it.
+                await _either(self._told, ASK_GAP_S)
             if not want:
                 await _either(self._room, FULL_PAUSE_S)
 
@@ -204,11 +210,10 @@ class Worker:
             for lease in report.ended if report is not None else ():
                 self._works.pop(lease, None)
 
-    def _begin(self, answer: LeaseAnswer, end_s: float) -> None:
+    def _begin(self, grants: Sequence[Grant], end_s: float) -> None:
         """Delivers what was granted, one task for each channel; small posts before large ones, whom
         it costs next to nothing."""
-        if answer.grants:
-            passing(Point.WORKER_GRANTED)
+        passing(Point.WORKER_GRANTED)
         works = [
             Work(
                 grant,
@@ -217,7 +222,7 @@ class Worker:
                 on_attempts=_log_attempts,
                 on_finish=self._on_finish,
             )
-            for grant in answer.grants
+            for grant in grants
         ]
         for work in works:
             self._works[work.grant.lease] = self._open[work.grant.lease] = work
@@ -294,6 +299,7 @@ class Worker:
             passing(Point.WORKER_REPORT)
             await self._pusher.push(report.payload, PUSH_TIMEOUT_S)
             passing(Point.WORKER_REPORTED)
+            self._told.set()
         return bool(unsent)
 
     async def _say_goodbye(self) -> None:
