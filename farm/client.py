@@ -40,7 +40,10 @@ from farm.sockets import Addresses, Asker, Sockets
 from farm.wire import Kind, Op, Query
 
 ASK_TIMEOUT_S = 1.0  # then the same request is asked again
-GATHER_S = 0.003  # from one request to the next, while several callers come at a time
+# From one request to the next while several callers come at a time, unless so many wait sooner:
+# with more of them a request costs each of them hardly less.
+GATHER_S = 0.003
+GATHER_OPERATIONS = 16
 GIVE_UP_S = 10.0  # then whoever is in it is told "unknown"
 RETRY_AFTER_MS = 1_000
 STEP_ASIDE_S = 0.25  # for so long many posts are refused at once, after most of so many were
@@ -99,6 +102,7 @@ class Lane:
         self._waiting: deque[_Waiting] = deque()
         self._operations_waiting = 0
         self._wake = asyncio.Event()
+        self._enough = asyncio.Event()  # gathered, for a request
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._run(), name=f"lane {kind.name.lower()}")
 
@@ -124,6 +128,8 @@ class Lane:
         self._waiting.append((operations, size, future))
         self._operations_waiting += len(operations)
         self._wake.set()
+        if self._operations_waiting >= GATHER_OPERATIONS:
+            self._enough.set()
         return future
 
     def check_room(self) -> None:
@@ -142,9 +148,10 @@ class Lane:
             if batch:
                 await self._settle(batch)
             gather_s = started_s + GATHER_S - self._clock.monotonic_s()
-            full = self._operations_waiting >= self._operations_max
-            if len(batch) > 1 and gather_s > 0 and not full:
-                await asyncio.sleep(gather_s)
+            if len(batch) > 1 and gather_s > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(gather_s):
+                        await self._enough.wait()
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -158,6 +165,8 @@ class Lane:
                 bytes_left -= entry[1]
         if not self._waiting:
             self._wake.clear()
+        if self._operations_waiting < GATHER_OPERATIONS:
+            self._enough.clear()
         return batch
 
     async def _settle(self, batch: list[_Waiting]) -> None:
