@@ -127,7 +127,7 @@ class Simulated:
             if work.may_send(now_s):
                 failed = self._failing(work)
                 work.record(State.RETRYING, ERROR, failed)
-                work.record(State.DELIVERED, "", work.members - failed)
+                work.record(State.DELIVERED, "", work.members - failed if failed else work.members)
                 work.durations.add(0.0, work.grant.recipients)
             work.finish()
             if now_s - turn_s > TICK_S:
