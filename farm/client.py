@@ -412,9 +412,9 @@ class StoreClient:
     async def import_numbered(
         self, by_author: array.array[int], by_follower: array.array[int]
     ) -> tuple[int, array.array[int]]:
-        """Many follows in one commit, each `author << 32 | follower`, and the same ones swapped;
-        both in order, none twice. How many are new, and those with which somebody would follow too
-        many. Safe to send again."""
+        """Many follows in one commit, each `author << 32 | follower`, and the same ones swapped, or
+        none of these; all in order, none twice. How many are new, and those with which somebody
+        would follow too many. Safe to send again."""
         both = by_author.tobytes(), by_follower.tobytes()
         row = await self._write(Op.IMPORT_NUMBERED, *both, size=sum(map(len, both)))
         return row[0], array.array("Q", row[1])

@@ -194,7 +194,9 @@ class _Intake:
     async def _take_in(self, run: _Run, numbered: asyncio.Task[None]) -> None:
         await numbered
         edges = each_once(in_order(run.edges()))
-        by_follower = in_order(swapped(edges))
+        by_follower = array.array("Q")
+        if self._storing.locked():  # else the store waits, and can sort while others are read
+            by_follower = in_order(swapped(edges))
         async with self._storing:
             await self._import(run, edges, by_follower)
         self._room.release()

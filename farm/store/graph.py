@@ -221,21 +221,22 @@ class Graph:
 
     def import_numbered(self, edges: bytes, by_follower: bytes) -> tuple[int, bytes]:
         """Many follows as one change, by people's numbers, each edge eight bytes: `author << 32 |
-        follower`, and the same edges swapped, each in order. How many are new, and those with which
-        somebody would follow too many.
+        follower`, and the same edges swapped, each in order; or none of these, and they are sorted
+        here. How many are new, and those with which somebody would follow too many.
 
         Raises `InvalidArgument` where one of the numbers was never given out.
         """
-        if len(edges) % 8 or len(edges) != len(by_follower):
+        if len(edges) % 8 or len(by_follower) not in (0, len(edges)):
             sizes = f"{len(edges)} and {len(by_follower)} bytes"
             raise InvalidArgument(f"edges: are {sizes}; must be as many, eight bytes each")
-        both = array.array("Q", edges), array.array("Q", by_follower)
-        for one in both:
+        one_way = array.array("Q", edges)
+        other_way = array.array("Q", by_follower) or in_order(swapped(one_way))
+        for one in (one_way, other_way):
             if not are_in_order(one):
                 raise InvalidArgument("edges: are not in order, or one is there twice")
             if one and not 0 < one[0] >> 32 <= one[-1] >> 32 <= self._last_user:
                 raise InvalidArgument("edges: one of them has a number that nobody has")
-        added, beyond = self._import(*both)
+        added, beyond = self._import(one_way, other_way)
         return added, array.array("Q", sorted(beyond)).tobytes()
 
     def _did(self, deed: Deed, user: int, author: Author, change: int) -> None:

@@ -155,8 +155,8 @@ def test_an_import_by_number_does_what_one_by_name_does(store: Store) -> None:
     assert store.call(Op.IMPORT_NUMBERED, *edges) == (3, b"")
     assert store.call(Op.IMPORT_NUMBERED, *edges) == (0, b"")
     store.publish("p", "star")
-    edges = numbered((ann, star), (cat, ann), (cat, star))  # one of which is there already
-    assert store.call(Op.IMPORT_NUMBERED, *edges) == (2, b"")
+    edges, _ = numbered((ann, star), (cat, ann), (cat, star))  # one of which is there already
+    assert store.call(Op.IMPORT_NUMBERED, edges, b"") == (2, b"")
     assert store.publish("q", "star").audience == 3
     assert store.inbox("ann") == ["q", "p"]
     assert store.inbox("cat") == ["q"], "what was there before is none of theirs"
@@ -171,7 +171,9 @@ def test_an_import_by_number_does_what_one_by_name_does(store: Store) -> None:
         numbered((1, 3)),
         numbered((3, 1)),
         numbered((1, 0)),
-        (numbered((1, 2))[0], b""),
+        (numbered((1, 2))[0], numbered((1, 2), (2, 1))[1]),
+        (numbered((1, 3))[0], b""),
+        (numbered((3, 1))[0], b""),
         (in_disorder((1, 2), (2, 1)), numbered((1, 2), (2, 1))[1]),
         (numbered((1, 2), (2, 1))[0], in_disorder((2, 1), (2, 1))),
     ],
