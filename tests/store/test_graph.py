@@ -155,8 +155,8 @@ def test_an_import_by_number_does_what_one_by_name_does(store: Store) -> None:
     assert store.call(Op.IMPORT_NUMBERED, *edges) == (3, b"")
     assert store.call(Op.IMPORT_NUMBERED, *edges) == (0, b"")
     store.publish("p", "star")
-    edges, _ = numbered((ann, star), (cat, ann), (cat, star))  # one of which is there already
-    assert store.call(Op.IMPORT_NUMBERED, edges, b"") == (2, b"")
+    again, _ = numbered((ann, star), (cat, ann), (cat, star))  # one of which is there already
+    assert store.call(Op.IMPORT_NUMBERED, again, b"") == (2, b"")
     assert store.publish("q", "star").audience == 3
     assert store.inbox("ann") == ["q", "p"]
     assert store.inbox("cat") == ["q"], "what was there before is none of theirs"
