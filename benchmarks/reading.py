@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from statistics import median
+from typing import Any, NamedTuple
 
 from benchmarks import bare_servers, crowd, load, million, paging, wrk
 from benchmarks.bench import AT_ONCE, NOTHING_SENT, Bench, about_driver
 from benchmarks.drivers import serving
-from benchmarks.farm import Farm, running
+from benchmarks.farm import Farm, Spent, running
 from benchmarks.figures import Figure, Row, at_least, at_most, percentile, ratio
 from benchmarks.paging import PAGE
 
@@ -24,33 +25,58 @@ PAGE_QUERY = """query Page($user: ID!) { inbox(userId: $user) { unreadCount live
 
 
 def inbox(bench: Bench) -> Iterator[Row]:
-    """getNotifications with 20 notifications of 9 fields, beside a site that only encodes them."""
+    """getNotifications with 20 notifications of 9 fields, beside a site that only encodes them: of
+    people who all see the same posts, as after one of somebody well known, and of people of whom
+    each sees others."""
     with bench.data_dir() as data_dir, running(data_dir, *AT_ONCE) as farm:
-        users = people_with_full_pages(bench, farm)
-        data, questions = wrk.look(farm.http, QUERY, users)
-        found = data["getNotifications"]
-        if len(found) != PAGE:
-            raise RuntimeError(f"a page has {len(found)} notifications instead of {PAGE}")
-        before = farm.usage()
-        loads = rounds(bench, farm.http, questions, "getNotifications")
-        spent = before.until(farm.usage(), sum(one.count for one in loads))
-        memory = farm.memory_mib()
-    with serving(bare_servers.encoding_site, found) as address:
-        bares = rounds(bench, address, questions, "bare encoding")
-    figure, limit = (Figure.of("answers/s", [one.rate for one in some]) for some in (loads, bares))
-    yield Row(
-        name="graphql",
-        what=f"GraphQL getNotifications, {PAGE} of them, 9 fields, {len(users)} people in turn",
+        together = _ask(bench, farm, people_with_full_pages(bench, farm), "the same posts")
+        apart = _ask(bench, farm, people_with_pages_of_their_own(bench, farm), "each others")
+    with serving(bare_servers.encoding_site, together.found) as address:
+        bares = rounds(bench, address, together.questions, "bare encoding")
+    least = [("ratio", 0.6), ("answers/s", 5_000)]
+    yield _row("graphql", "who see the same posts", together, bares, least)
+    yield _row("graphql-apart", "of whom each sees others", apart, bares, [])
+
+
+class _Asked(NamedTuple):
+    """What was asked and found, the loads of the rounds, and what they took."""
+
+    questions: wrk.Questions
+    found: list[dict[str, Any]]
+    loads: list[load.Load]
+    spent: Spent
+    memory_mib: dict[str, float]
+
+
+def _ask(bench: Bench, farm: Farm, users: list[str], what: str) -> _Asked:
+    data, questions = wrk.look(farm.http, QUERY, users)
+    found = data["getNotifications"]
+    if len(found) != PAGE:
+        raise RuntimeError(f"a page has {len(found)} notifications instead of {PAGE}")
+    before = farm.usage()
+    loads = rounds(bench, farm.http, questions, f"getNotifications, {what}")
+    spent = before.until(farm.usage(), sum(one.count for one in loads))
+    return _Asked(questions, found, loads, spent, farm.memory_mib())
+
+
+def _row(
+    name: str, who: str, asked: _Asked, bares: list[load.Load], least: list[tuple[str, float]]
+) -> Row:
+    figure, limit = (
+        Figure.of("answers/s", [one.rate for one in some]) for some in (asked.loads, bares)
+    )
+    reached = {"ratio": ratio(figure, limit), "answers/s": figure.median}
+    count = len(asked.questions.users)
+    return Row(
+        name=name,
+        what=f"GraphQL getNotifications, {PAGE} of them, 9 fields, {count} people in turn, {who}",
         figure=figure,
         limit=limit,
         limit_is="a bare Sanic handler encoding the same objects with the same library",
-        marks=[
-            at_least("ratio", ratio(figure, limit), 0.6),
-            at_least("answers/s", figure.median, 5_000),
-        ],
-        notes=_notes(loads[-1], bares[-1]),
-        memory_mib=memory,
-        spent=spent,
+        marks=[at_least(unit, reached[unit], most) for unit, most in least],
+        notes=_notes(asked.loads[-1], bares[-1]),
+        memory_mib=asked.memory_mib,
+        spent=asked.spent,
     )
 
 
@@ -137,3 +163,10 @@ def people_with_full_pages(bench: Bench, farm: Farm) -> list[str]:
     author = crowd.authors_of(200)[:1]
     bench.driver.run(load.deliver, farm.grpc, author, PAGE, 60.0)
     return bench.driver.run(load.followers, farm.grpc, author[0], READERS)
+
+
+def people_with_pages_of_their_own(bench: Bench, farm: Farm) -> list[str]:
+    """A follower of each of many authors, all of whom have posted as often as a page is long."""
+    authors = crowd.authors_of(10)
+    bench.driver.run(load.deliver, farm.grpc, authors, PAGE * len(authors), 60.0)
+    return [bench.driver.run(load.followers, farm.grpc, one, 1)[0] for one in authors]
