@@ -43,7 +43,7 @@ ASK_TIMEOUT_S = 1.0  # then the same request is asked again
 # From one request to the next while several callers come at a time, unless so many wait sooner:
 # with more of them a request costs each of them hardly less.
 GATHER_S = 0.003
-GATHER_OPERATIONS = 16
+GATHER_OPERATIONS = 12
 GIVE_UP_S = 10.0  # then whoever is in it is told "unknown"
 RETRY_AFTER_MS = 1_000
 STEP_ASIDE_S = 0.25  # for so long many posts are refused at once, after most of so many were

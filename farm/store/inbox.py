@@ -7,6 +7,7 @@ newest posts of the authors whom a person follows, so N posts need at most N aut
 from __future__ import annotations
 
 import heapq
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice
@@ -21,7 +22,7 @@ from farm.store.storage import NO_SEQ, PartRow, PostRow, Snapshot
 from farm.wire import Delivery, InboxPage, Look, Newest, Notification, People, Post, User
 
 SEGMENTS_CACHED_MAX = 1_024
-POSTS_KEPT_MAX = 1_024
+KEPT_KIB_MAX = 16 * 1024  # of posts, and as much of where people stand
 DELIVERED_LOOKED_AT_MAX = 2_000
 
 # With several channels a notification is what the first of these says that any channel says.
@@ -43,6 +44,13 @@ class _Batches:
         self.looks: dict[object, Look] = {}  # by whether it is read, and the parts
         self._by_channel = by_channel
         self.undivided = all(len(rows) == 1 and rows[0].part == REST for _, rows in by_channel)
+
+    @property
+    def kib(self) -> int:
+        """What it takes; a member of a segment two bytes, though posts have segments in common."""
+        parts = (row for _, rows in self._by_channel for row in rows)
+        blobs = sum(len(row.members or b"") for row in parts)
+        return 1 + (2 * len(self.members) + blobs >> 10)
 
     def standing(self, number: int) -> list[_Standing]:
         return [(name, _part_with(number, rows)) for name, rows in self._by_channel]
@@ -96,18 +104,49 @@ class SegmentCache:
         return members
 
 
-class Reading:
-    """The questions that readers answer, all of one moment."""
+class PostCache:
+    """Posts as they were when they were first read, and verified then. Nothing of a post changes
+    but whether it is retracted, and no seq is given twice: so nothing else of one is ever stale.
+    Whether a post is still there to see, its author's list says, which is not kept."""
 
-    def __init__(self, snapshot: Snapshot, segments: SegmentCache) -> None:
+    def __init__(self) -> None:
+        self._posts: dict[int, PostRow] = {}
+        self._kib = 0
+
+    def posts(self, snapshot: Snapshot, seqs: list[int]) -> dict[int, PostRow]:
+        """Those that are there, and others."""
+        missing = [seq for seq in seqs if seq not in self._posts]
+        if missing:
+            read = snapshot.posts(missing)
+            kib = sum(map(_kib_of, read.values()))
+            if self._kib + kib > KEPT_KIB_MAX:
+                self._posts, self._kib = {}, 0
+                if len(missing) < len(seqs):
+                    return self.posts(snapshot, seqs)
+            self._posts.update(read)
+            self._kib += kib
+        return self._posts
+
+
+def _kib_of(post: PostRow) -> int:
+    return 1 + (sys.getsizeof(post.content) >> 10)
+
+
+class Reading:
+    """The questions that readers answer, all of one moment, however long that lasts."""
+
+    def __init__(
+        self, snapshot: Snapshot, segments: SegmentCache, posts: PostCache | None = None
+    ) -> None:
         self._snapshot = snapshot
         self._segments = segments
+        self._posts = posts or PostCache()
         self._channels = snapshot.channels()
         self._meta = snapshot.meta()
         self._signer = Signer(self._meta.secret)
         self._cursors = InboxCursors(self._meta.incarnation, self._meta.secret)
-        self._known_posts: dict[int, PostRow] = {}
         self._known_batches: dict[int, list[_Batches]] = {}  # by post, one for each segment
+        self._known_kib = 0
 
     # Inboxes
 
@@ -173,23 +212,12 @@ class Reading:
         """The visible posts below `before`, newest first, so many at a time."""
         merged = _merged(seen.by_last_post(together), before, unread_only=unread_only)
         while places := list(islice(merged, together)):
-            posts = self._posts([seq for seq, _ in places])
+            posts = self._posts.posts(self._snapshot, [seq for seq, _ in places])
             some = [(posts[seq], source) for seq, source in places if seq in posts]
             for post, source in some:
                 if post.author != source.number:
                     raise Corrupt(f"author {source.number} lists a post of another")
             yield some
-
-    def _posts(self, seqs: list[int]) -> dict[int, PostRow]:
-        """Those that are there."""
-        known = self._known_posts
-        missing = [seq for seq in seqs if seq not in known]
-        if missing:
-            if len(known) + len(missing) > POSTS_KEPT_MAX:
-                known.clear()
-                missing = seqs
-            known.update(self._snapshot.posts(missing))
-        return known
 
     def notification(
         self, user_id: str, number: int, post: PostRow, source: Source
@@ -219,6 +247,7 @@ class Reading:
             if look is None:
                 deliveries = [self._delivery(*one) for one in batches.standing(number)]
                 look = batches.looks[key] = look_of(post, deliveries, read=read)
+                self._known_kib += _kib_of(post)
             looks.append(look)
         return looks
 
@@ -256,8 +285,9 @@ class Reading:
 
         Many people whose inboxes are read at one moment are in the same batches.
         """
-        if len(self._known_batches) > POSTS_KEPT_MAX:
+        if self._known_kib > KEPT_KIB_MAX:
             self._known_batches.clear()
+            self._known_kib = 0
         near: dict[tuple[int, int], dict[int, list[PartRow]]] = {}
         for row in self._snapshot.parts_near(seqs, number):
             if number in self._segments.members(self._snapshot, row.segment):
@@ -267,6 +297,7 @@ class Reading:
             named = [(n, by_channel[c]) for n, c in self._channels.items() if c in by_channel]
             batches = _Batches(self._segments.members(self._snapshot, segment), named)
             self._known_batches.setdefault(seq, []).append(batches)
+            self._known_kib += batches.kib
         return bool(near)
 
     def _delivery(self, channel: str, row: PartRow) -> Delivery:

@@ -27,7 +27,7 @@ from farm.sockets import Addresses, Sockets
 from farm.store.alike import alike
 from farm.store.answers import Answering
 from farm.store.events import events_after
-from farm.store.inbox import Reading, SegmentCache
+from farm.store.inbox import PostCache, Reading, SegmentCache
 from farm.store.sqlite_snapshot import READ_S_MAX, SqliteSnapshot, unavailable
 from farm.store.sweep import Sweeper
 from farm.wire import Alike, Kind, Query, Sweep, WireError, is_name
@@ -78,6 +78,9 @@ class Reader:
         self._control = sockets.server(addresses.control("reader", number))
         self._waiter = sockets.waiter(self._requests, self._control)
         self._segments = SegmentCache()
+        self._posts = PostCache()
+        self._moment = 0
+        self._questions: dict[int, Callable[..., Any]] = {}  # of that moment
         self._sweeper = Sweeper(clock) if number == 1 else None
         self._answered: dict[str, tuple[int, bytes]] = {}  # the last answer of each client
         self._until_s = 0.0
@@ -137,7 +140,7 @@ class Reader:
         self._until_s = self._clock.monotonic_s() + READ_S_MAX
         results: list[Any] = []
         with self._snapshot as snapshot:
-            questions = self._questions(snapshot)
+            questions = self._questions_at(snapshot)
             for query, *arguments in queries:
                 try:
                     results.append(wire.ok(questions[query](*arguments)))
@@ -151,9 +154,17 @@ class Reader:
                     results.append(wire.failed(_unforeseen(error)))
         return results
 
-    def _questions(self, snapshot: SqliteSnapshot) -> dict[int, Callable[..., Any]]:
-        """What answers each query, at the moment of this snapshot."""
-        reading = Reading(snapshot, self._segments)
+    def _questions_at(self, snapshot: SqliteSnapshot) -> dict[int, Callable[..., Any]]:
+        """What answers each query, at the moment of this snapshot. That lasts until something is
+        committed, and so does all that was found out at it."""
+        moment = snapshot.moment()
+        if not self._questions or moment != self._moment:
+            self._questions = self._made(snapshot)
+            self._moment = moment
+        return self._questions
+
+    def _made(self, snapshot: SqliteSnapshot) -> dict[int, Callable[..., Any]]:
+        reading = Reading(snapshot, self._segments, self._posts)
         answering = Answering(snapshot, reading, self._channels)
         return {
             Query.INBOX: reading.inbox,

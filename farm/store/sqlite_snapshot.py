@@ -178,6 +178,11 @@ class SqliteSnapshot:
         """Ends a statement once `seconds_left()` is below 0, so that no snapshot lives for long."""
         self.db.set_progress_handler(lambda: seconds_left() < 0, 10_000)
 
+    def moment(self) -> int:
+        """Inside `with`: another number than before where another connection committed since, of
+        whatever it wrote. It says nothing of what this connection writes itself."""
+        return int(self.db.pragma("data_version"))
+
     def meta(self) -> Meta:
         row = self.db.execute("select incarnation, secret, change, now_us, totals from meta")
         return meta_of(_one(row))
