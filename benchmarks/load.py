@@ -97,9 +97,10 @@ def until_idle(address: str, deadline_s: float) -> float:
     return _run(_until_idle(address, deadline_s))
 
 
-def publish_to_delivered(address: str, author: str, times: int) -> Load:
-    """The latency from the call to the last of the audience delivered, one post at a time."""
-    return _run(_publish_to_delivered(address, author, times))
+def publish_to_delivered(address: str, author: str, times: int, rest_s: float) -> Load:
+    """The latency from the call to the last of the audience delivered, one post at a time, and
+    after each a rest."""
+    return _run(_publish_to_delivered(address, author, times, rest_s))
 
 
 def ledgers(address: str, post_ids: Sequence[str]) -> dict[str, int]:
@@ -295,7 +296,7 @@ async def _idle(channel: grpc.aio.Channel, deadline_s: float) -> float:
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _publish_to_delivered(address: str, author: str, times: int) -> Load:
+async def _publish_to_delivered(address: str, author: str, times: int, rest_s: float) -> Load:
     async with _channel(address) as channel:
         publish = _call(channel, f"{PUBLISHER}/PublishPost")
         ask = _call(channel, f"{OPERATIONS}/GetLedger")
@@ -309,7 +310,7 @@ async def _publish_to_delivered(address: str, author: str, times: int) -> Load:
             while not _all_delivered(await ask(asking)):
                 pass
             latencies.append((time.perf_counter() - asked_s) * 1000)
-            await asyncio.sleep(LOOK_EVERY_S)  # an idle farm is what is asked about
+            await asyncio.sleep(rest_s)
         took_s = time.perf_counter() - started_s
         return Load(times, took_s, cpu_s() - spent_s, latencies)
 
