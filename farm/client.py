@@ -98,6 +98,7 @@ class Lane:
         self._clock = clock
         self._operations_max = operations_max
         self._waiting_max = waiting_max
+        self._looks = wire.KnownLooks(wire.look)
         self._requests = itertools.count(1)
         self._waiting: deque[_Waiting] = deque()
         self._operations_waiting = 0
@@ -196,7 +197,7 @@ class Lane:
             with contextlib.suppress(Unavailable):
                 kind, body = await self._asker.ask(payload, ASK_TIMEOUT_S)
                 if kind is Kind.ANSWERS and body[0] == request and len(body[1]) == len(operations):
-                    return wire.results_in(body)
+                    return wire.results_in(body, self._looks)
                 if kind is Kind.FAULT:
                     raise Internal(f"the store did not understand: {body[0]}")
         raise Unavailable("the store does not answer; ask again with the same id")

@@ -2,15 +2,23 @@
 
 Many people see the same posts, and nearly all of them see them alike. So how a post looks is an
 object of its own, which those who read it at one moment have in common: readers make it once, send
-it once, and what shows it writes it once.
+it once, and what shows it writes it once. Most look the same for long, and people read them again.
+So whoever gets them keeps them, by the bytes in which they came.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from farm.lifecycle import State
+
+# Of those that are kept.
+KEPT_MAX = 8_192
+KEPT_BYTES_MAX = 2_048  # of one
+WRITTEN_MAX = 2  # by as many queries, of one
+WRITTEN_CHARACTERS_MAX = 4_096  # by one query, of one
 
 
 class Delivery(NamedTuple):
@@ -40,11 +48,42 @@ class Look:
     attempts: int
     deliveries: list[Delivery]
     written: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+    packed: bytes = field(default=b"", compare=False, repr=False)  # as it goes over the wire
 
     @property
     def text(self) -> str:
         """What a person reads; every interface shows this as the notification's content."""
         return f"New post from {self.author_id}: {self.content}"
+
+
+class KnownLooks:
+    """Looks that came, and what was written of them: one that comes again in the same bytes looks
+    as before, whatever has happened in between. What is large is not kept, nor are too many."""
+
+    def __init__(self, made: Callable[[bytes], Look]) -> None:
+        self._made = made
+        self._known: dict[bytes, Look] = {}
+
+    def of(self, packed: bytes) -> Look:
+        look = self._known.get(packed)
+        if look is None:
+            look = self._made(packed)
+            if len(packed) <= KEPT_BYTES_MAX:
+                look.written = _Written()
+                if len(self._known) >= KEPT_MAX:
+                    self._known.clear()
+                self._known[packed] = look
+        return look
+
+
+class _Written(dict[object, Any]):
+    """What was written last of a look that is kept."""
+
+    def __setitem__(self, who: object, texts: Sequence[str]) -> None:
+        if sum(map(len, texts)) <= WRITTEN_CHARACTERS_MAX:
+            if len(self) >= WRITTEN_MAX:
+                self.clear()
+            super().__setitem__(who, texts)
 
 
 class Notification(NamedTuple):

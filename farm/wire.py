@@ -18,6 +18,7 @@ from farm.errors import HarkError, from_code
 # Also for those who see no more of the inside.
 from farm.lifecycle import State as State  # noqa: PLC0414
 from farm.looks import Delivery as Delivery  # noqa: PLC0414
+from farm.looks import KnownLooks as KnownLooks  # noqa: PLC0414
 from farm.looks import Look as Look  # noqa: PLC0414
 from farm.looks import Newest as Newest  # noqa: PLC0414
 from farm.looks import Notification as Notification  # noqa: PLC0414
@@ -431,14 +432,15 @@ def pack(kind: Kind, *body: Any) -> bytes:
 def pack_answers(number: int, results: Sequence[Any]) -> bytes:
     """The answers of a reader. A look is in them once, and named by its place among all: many read
     the same posts at one moment, and most of them see them alike."""
-    looks: list[tuple[Any, ...]] = []
+    looks: list[bytes] = []
     places: dict[int, int] = {}
 
     def place(look: Look) -> int:
         known = places.get(id(look))
         if known is None:
             known = places[id(look)] = len(looks)
-            looks.append(_row_of(look))
+            look.packed = look.packed or msgpack.packb(_row_of(look))
+            looks.append(look.packed)
         return known
 
     # The looks come last, and so are all there when they are packed.
@@ -456,14 +458,21 @@ def _row_of(look: Look) -> tuple[Any, ...]:
 
 def unpack(payload: bytes | memoryview) -> tuple[Kind, list[Any]]:
     """The kind and the body of a message. Raises `WireError`."""
+    message = _unpacked(payload)
+    if type(message) is not list or [*map(type, message[:2])] != [int, int]:
+        raise WireError("no list that begins with a version and a kind")
+    version, kind, *body = message
+    if version != VERSION:
+        raise WireError(f"message of version {version!r}; this process speaks {VERSION}")
     try:
-        message = msgpack.unpackb(payload, raw=False, strict_map_key=False)
-        if type(message) is not list or [*map(type, message[:2])] != [int, int]:
-            raise WireError("no list that begins with a version and a kind")
-        version, kind, *body = message
-        if version != VERSION:
-            raise WireError(f"message of version {version!r}; this process speaks {VERSION}")
         return Kind(kind), body
+    except ValueError as error:
+        raise WireError(str(error)[:200]) from None
+
+
+def _unpacked(payload: bytes | memoryview) -> Any:
+    try:
+        return msgpack.unpackb(payload, raw=False, strict_map_key=False)
     except (ValueError, TypeError, RecursionError) as error:
         raise WireError(str(error)[:200]) from None
 
@@ -495,12 +504,14 @@ def value_of(result: Sequence[Any]) -> Any:
     raise from_code(*result)
 
 
-def results_in(body: list[Any]) -> list[list[Any]]:
+def results_in(body: list[Any], known: KnownLooks) -> list[list[Any]]:
     """The results of a message of answers. Of a reader's, each that holds a value holds behind it
     the looks that are named in it by their places."""
     results: list[list[Any]] = body[1]
     if len(body) > 2:
-        looks = [_look(row) for row in body[2]]
+        if {*map(type, body[2])} - {bytes}:
+            raise WireError("no looks of posts")
+        looks = [*map(known.of, body[2])]
         for result in results:
             if result[0] == 0:
                 result.append(looks)
@@ -566,8 +577,9 @@ _made = tuple.__new__
 Looks = list[Look]  # of one message, by their places
 
 
-def _look(row: Sequence[Any]) -> Look:
-    match row:
+def look(packed: bytes) -> Look:
+    """The look that `pack_answers` packed. Raises `WireError`."""
+    match _unpacked(packed):
         case [
             int() as seq, str() as post_id, str() as author_id, str() as content,
             int() as created_at_us, bool() as read, int() as state, int() as attempts,

@@ -247,7 +247,7 @@ class Reading:
             if look is None:
                 deliveries = [self._delivery(*one) for one in batches.standing(number)]
                 look = batches.looks[key] = look_of(post, deliveries, read=read)
-                self._known_kib += _kib_of(post)
+                self._known_kib += 2 * _kib_of(post)  # as it is, and as it is sent
             looks.append(look)
         return looks
 

@@ -9,6 +9,7 @@ import pytest
 from farm import wire
 from farm.errors import InvalidArgument
 from farm.lifecycle import State
+from farm.looks import KnownLooks
 from farm.store.history import History
 from farm.store.inbox import Reading
 from farm.store.storage import BLOCK
@@ -33,7 +34,7 @@ def pages(store: Store, user: str, size: int) -> list[str]:
 def newest_of(reading: Reading, user: str, size: int) -> list[Notification]:
     """As whoever asks over the wire has them."""
     answer = wire.pack_answers(1, [wire.ok(reading.newest(user, size))])
-    [result] = wire.results_in(wire.unpack(answer)[1])
+    [result] = wire.results_in(wire.unpack(answer)[1], KnownLooks(wire.look))
     return wire.newest(wire.value_of(result), user, result[2])
 
 
@@ -180,7 +181,7 @@ def test_people_to_whom_a_post_looks_alike_share_a_look(store: Store) -> None:
     _, body = wire.unpack(wire.pack_answers(1, [wire.ok(answer) for answer in answers]))
     # One of each post for nearly all; who has read one, got one, or never will, see it otherwise.
     assert len(body[2]) == 3 + 4
-    results = wire.results_in(body)
+    results = wire.results_in(body, KnownLooks(wire.look))
     for user, result in zip(people, results, strict=True):
         page = store.reading.inbox(user, 20, "", False).notifications
         assert wire.newest(wire.value_of(result), user, result[2]) == [

@@ -13,6 +13,7 @@ import pytest
 
 from farm import wire
 from farm.errors import NotFound
+from farm.looks import KnownLooks
 from farm.observe import ProcessMetrics
 from farm.sockets import Addresses, Sockets
 from farm.store.writer import PLACE_HOLDS_S, PLACES_MAX, Writer
@@ -279,7 +280,7 @@ def test_a_row_of_another_shape_is_no_look() -> None:
         return [*about, [[*delivery, *more]]]
 
     def looks(row: list[object]) -> wire.Looks:
-        [result] = wire.results_in([1, [[0, None]], [row]])
+        [result] = wire.results_in([1, [[0, None]], [msgpack.packb(row)]], KnownLooks(wire.look))
         found: wire.Looks = result[2]
         return found
 
@@ -289,12 +290,14 @@ def test_a_row_of_another_shape_is_no_look() -> None:
     for wrong in ([*row(), "more"], row()[:-1], row("more"), ["7", *row()[1:]]):
         with pytest.raises(WireError):
             looks(wrong)
+    with pytest.raises(WireError):
+        wire.results_in([1, [[0, None]], [row()]], KnownLooks(wire.look))
 
 
 def test_a_refusal_among_answers_stays_what_it_is() -> None:
     refusal = wire.failed(NotFound("nobody"))
     _, body = wire.unpack(wire.pack_answers(1, [wire.ok("text"), refusal]))
-    fine, refused = wire.results_in(body)
+    fine, refused = wire.results_in(body, KnownLooks(wire.look))
     assert wire.value_of(fine) == "text"
     with pytest.raises(NotFound, match="nobody"):
         wire.value_of(refused)
