@@ -7,9 +7,11 @@ from farm.lifecycle import State
 from farm.looks import Delivery, KnownLooks, Look
 
 
-def packed(seq: int = 7, *, content: str = "hello", read: bool = False) -> bytes:
+def packed(
+    seq: int = 7, *, content: str = "hello", read: bool = False, due_us: int | None = None
+) -> bytes:
     """A look as a reader sends it."""
-    deliveries = [Delivery("inbox", State.DELIVERED, 1, None, None)]
+    deliveries = [Delivery("inbox", State.DELIVERED, 1, None, due_us)]
     look = Look(seq, f"p{seq}", "star", content, 5, read, State.DELIVERED, 1, deliveries)
     found = wire.Newest(3, [look])
     _, body = wire.unpack(wire.pack_answers(1, [wire.ok(found)]))
@@ -32,7 +34,7 @@ def test_one_that_differs_in_anything_is_another() -> None:
     known = known_looks()
     look = known.of(packed())
     look.written["query"] = ("text",)
-    for other in (packed(read=True), packed(8), packed(content="Hello")):
+    for other in (packed(read=True), packed(8), packed(content="Hello"), packed(due_us=9)):
         assert known.of(other) != look
         assert known.of(other).written == {}
         assert known.of(other) == wire.look(other)
