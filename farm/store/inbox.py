@@ -48,9 +48,11 @@ class _Batches:
     @property
     def kib(self) -> int:
         """What it takes; a member of a segment two bytes, though posts have segments in common."""
-        parts = (row for _, rows in self._by_channel for row in rows)
-        blobs = sum(len(row.members or b"") for row in parts)
-        return 1 + (2 * len(self.members) + blobs >> 10)
+        kib = 1 + (len(self.members) >> 9)
+        if not self.undivided:
+            parts = (row for _, rows in self._by_channel for row in rows)
+            kib += sum(len(row.members or b"") for row in parts) >> 10
+        return kib
 
     def standing(self, number: int) -> list[_Standing]:
         return [(name, _part_with(number, rows)) for name, rows in self._by_channel]
