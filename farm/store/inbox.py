@@ -33,13 +33,14 @@ _FIRST_SAYS = (
 _STATES = {state.value: state for state in State}
 
 _Shown = tuple[PostRow, Source]  # a post, and whose it is as far as a person sees it
+_ByChannel = list[tuple[str, list[PartRow]]]
 _Standing = tuple[str, PartRow]  # a channel, and the part in which somebody is there
 
 
 class _Batches:
     """The batches of one post and segment: where its people are, channel by channel."""
 
-    def __init__(self, members: BitMap, by_channel: list[tuple[str, list[PartRow]]]) -> None:
+    def __init__(self, members: BitMap, by_channel: _ByChannel) -> None:
         self.members = members
         self.looks: dict[object, Look] = {}  # by whether it is read, and the parts
         self._by_channel = by_channel
@@ -107,12 +108,14 @@ class SegmentCache:
 
 
 class PostCache:
-    """Posts as they were when they were first read, and verified then. Nothing of a post changes
-    but whether it is retracted, and no seq is given twice: so nothing else of one is ever stale.
-    Whether a post is still there to see, its author's list says, which is not kept."""
+    """What is known of posts beyond a moment: first what they were when they were read, and
+    verified. Nothing of a post changes but whether it is retracted, and no seq is given twice: so
+    nothing else of one is ever stale. Whether a post is still there to see, its author's list says,
+    which is not kept."""
 
     def __init__(self) -> None:
         self._posts: dict[int, PostRow] = {}
+        self._batches: dict[tuple[PartRow, ...], _Batches] = {}
         self._kib = 0
 
     def posts(self, snapshot: Snapshot, seqs: list[int]) -> dict[int, PostRow]:
@@ -122,12 +125,31 @@ class PostCache:
             read = snapshot.posts(missing)
             kib = sum(map(_kib_of, read.values()))
             if self._kib + kib > KEPT_KIB_MAX:
-                self._posts, self._kib = {}, 0
+                self._forget()
                 if len(missing) < len(seqs):
                     return self.posts(snapshot, seqs)
             self._posts.update(read)
             self._kib += kib
         return self._posts
+
+    def batches(self, seq: int, members: BitMap, by_channel: _ByChannel) -> _Batches:
+        """A post's, of these rows. Where nobody is an exception and the rows are as they were
+        before, they are what was made of them then, with how the post looks."""
+        rows = tuple([row for _, some in by_channel for row in some])
+        found = self._batches.get(rows)
+        if found is None:
+            found = _Batches(members, by_channel)
+            if self._kib > KEPT_KIB_MAX:
+                self._forget()
+            post = self._posts.get(seq)
+            if post is not None and found.undivided:
+                # It may look read and unread, and each look is kept as it is and as it is sent.
+                self._kib += found.kib + 4 * _kib_of(post)
+                self._batches[rows] = found
+        return found
+
+    def _forget(self) -> None:
+        self._posts, self._batches, self._kib = {}, {}, 0
 
 
 def _kib_of(post: PostRow) -> int:
@@ -297,7 +319,8 @@ class Reading:
                 by_channel.setdefault(row.channel, []).append(row)
         for (seq, segment), by_channel in near.items():
             named = [(n, by_channel[c]) for n, c in self._channels.items() if c in by_channel]
-            batches = _Batches(self._segments.members(self._snapshot, segment), named)
+            members = self._segments.members(self._snapshot, segment)
+            batches = self._posts.batches(seq, members, named)
             self._known_batches.setdefault(seq, []).append(batches)
             self._known_kib += batches.kib
         return bool(near)
