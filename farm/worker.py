@@ -137,6 +137,7 @@ class Worker:
         self._news = asyncio.Event()  # some work has begun or ended
         self._room = asyncio.Event()  # there is perhaps room for more
         self._told = asyncio.Event()  # the store is about to hear what came of something
+        self._unlogged: list[Work] = []  # finished; the store is told first
 
     def drain(self) -> None:
         """Begins no send any more. What is in flight ends, the rest goes back untried."""
@@ -250,16 +251,7 @@ class Worker:
         self._pace.note(work.grant.recipients)
         self._news.set()
         self._room.set()
-        last = work.grant.attempt + 1 >= self._max_attempts
-        log(
-            logging.INFO,
-            "batch delivered",
-            post=work.grant.post_id,
-            channel=work.grant.channel,
-            delivered=work.delivered,
-            retry=0 if last else work.failed,
-            dead=work.failed if last else 0,
-        )
+        self._unlogged.append(work)
 
     # Reporting
 
@@ -269,7 +261,9 @@ class Worker:
             busy = self._works or self._unacknowledged
             await _either(self._news, REPORT_EVERY_S if busy else None)
             self._news.clear()
-            if await self._report():
+            told = await self._report()
+            self._log_finished()
+            if told:
                 await asyncio.sleep(REPORT_GAP_S)
 
     async def _report(self) -> bool:
@@ -302,6 +296,21 @@ class Worker:
             self._told.set()
         return bool(unsent)
 
+    def _log_finished(self) -> None:
+        """A line for each, which the store need not wait for."""
+        for work in self._unlogged:
+            last = work.grant.attempt + 1 >= self._max_attempts
+            log(
+                logging.INFO,
+                "batch delivered",
+                post=work.grant.post_id,
+                channel=work.grant.channel,
+                delivered=work.delivered,
+                retry=0 if last else work.failed,
+                dead=work.failed if last else 0,
+            )
+        self._unlogged.clear()
+
     async def _say_goodbye(self) -> None:
         """Reports what is left, and stays until that is durable, but not for ever."""
         passing(Point.WORKER_GOODBYE)
@@ -309,6 +318,7 @@ class Worker:
             work.finish()
         for _ in range(GOODBYES_MAX):
             await self._report()
+            self._log_finished()
             await self._ask(0, GOODBYE_S)
             if not self._unacknowledged:
                 return

@@ -175,12 +175,12 @@ class Writer:
             return
         answers = self._core.run(group)
         self._timer_s = self._clock.monotonic_s() + self._core.idle_s()
-        if group:
-            self._metrics.commit_duration.observe(self._core.commit_s)
-            self._metrics.batch_operations.observe(len(group))
         # Before the answers, so that who asks what was told has been told it.
         self._tell(answers.frames)
         self._reply(answers, writes)
+        if group:
+            self._metrics.commit_duration.observe(self._core.commit_s)
+            self._metrics.batch_operations.observe(len(group))
 
     def _tell(self, frames: list[tuple[str, Frame]]) -> None:
         """A frame that finds no room is missed by its process, which then reads instead."""
