@@ -69,7 +69,7 @@ def main() -> int:
         bench = Bench(
             Path(directory),
             rounds=arguments.rounds or (2 if arguments.quick else 5),
-            round_s=0.6 if arguments.quick else 2.0,
+            round_s=0.5 if arguments.quick else 2.0,
             graph=arguments.graph,
         )
         try:
