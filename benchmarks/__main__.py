@@ -51,7 +51,8 @@ GROUPS: dict[str, tuple[Callable[[Bench], Iterator[Row]], str]] = {
     "memory": (keeping.memory, "the store while 5,000,000 notifications wait"),
     "disk": (keeping.disk, "bytes on disk a notification"),
 }
-LONG_ONLY = {"pages", "memory"}  # which a quick run leaves out, for no mark depends on them
+# Which a quick run leaves out: they take as long however short its rounds are.
+LONG_ONLY = {"pages", "memory", "disk", "start"}
 EPILOGUE = "names for --only:\n" + "\n".join(
     f"  {name:16} {text}" for name, (_, text) in GROUPS.items()
 )
