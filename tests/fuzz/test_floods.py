@@ -45,9 +45,16 @@ class Neighbour:
         self._done = threading.Event()
 
     def publish(self) -> float:
+        """How long it took; whoever is told to come again does, and has waited meanwhile."""
         begun_s = time.monotonic()
-        self._posts.PublishPost(post_pb2.Post(authorId="user1", content="x"), timeout=20)
-        return time.monotonic() - begun_s
+        while True:
+            try:
+                self._posts.PublishPost(post_pb2.Post(authorId="user1", content="x"), timeout=20)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    raise
+            else:
+                return time.monotonic() - begun_s
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run)
@@ -71,8 +78,8 @@ def test_a_flood_on_one_connection_holds_up_nobody_else(hark: FarmProcess, name:
     with grpc.insecure_channel(hark.grpc_address) as channel:
         neighbour = Neighbour(channel)
         calm_s = median([neighbour.publish() for _ in range(CALM)])
-        for _ in flood(hark.grpc_address, count // 10):
-            pass  # what the first of them take, all others share
+        for _ in flood(hark.grpc_address, count):
+            pass  # what a first one takes, all others share
         before = cost_of(gateway)
         with neighbour:
             sent = sum(1 for _ in flood(hark.grpc_address, count))
