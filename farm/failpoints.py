@@ -51,7 +51,7 @@ class Point(StrEnum):
     WORKER_SEND = "worker.send"  # before a channel gets them
     WORKER_SENT = "worker.sent"  # a lease has ended, the store has not been told
     WORKER_REPORT = "worker.report"  # before each message with outcomes
-    WORKER_REPORTED = "worker.reported"  # behind it
+    WORKER_REPORTED = "worker.reported"  # the store has been told how leases ended
     WORKER_GOODBYE = "worker.goodbye"  # drained, before the last report
     LIVE_FRAME = "live.frame"  # a process with people online has taken a frame
     GATEWAY_ASK = "gateway.ask"  # a call has come

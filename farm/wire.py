@@ -390,7 +390,8 @@ class LeaseRequest(NamedTuple):
     session: str
     request: int
     want: int  # recipients
-    held: list[int]  # every lease not known to be settled
+    held: list[int]  # every lease that is worked on
+    ended: Sequence[int] = ()  # those whose last outcomes may not be durable yet
 
 
 class LeaseAnswer(NamedTuple):
@@ -523,12 +524,16 @@ def is_name(text: str) -> bool:
     return len(text) <= NAME_CHARACTERS_MAX
 
 
-def unpack_lease_request(body: list[Any]) -> LeaseRequest:
+def unpack_lease_request(body: list[Any]) -> tuple[LeaseRequest, list[bytes]]:
+    """The request, and the messages of outcomes that came with it. Raises `WireError`."""
     match body:
-        case [str() as session, int() as request, int() as want, list() as held] if is_name(
-            session
-        ) and all(type(lease) is int for lease in held):
-            return LeaseRequest(session, request, want, held)
+        case [
+            str() as session, int() as request, int() as want, list() as held, list() as ended,
+            list() as outcomes,
+        ] if is_name(session) and {*map(type, held), *map(type, ended)} <= {int} and {
+            *map(type, outcomes)
+        } <= {bytes}:  # fmt: skip
+            return LeaseRequest(session, request, want, held, ended), outcomes
         case _:
             raise WireError("no lease request")
 

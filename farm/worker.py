@@ -1,7 +1,8 @@
 """A delivery worker. `python -m farm.worker`, started by the supervisor.
 
 Three things go on at once: asking the store for leases, delivering what came, and reporting what
-came of it. Nothing that matters is kept here: kill it, and the store offers its leases again.
+came of it: with the next question where that is asked at once, else by a message of its own.
+Nothing that matters is kept here: kill it, and the store offers its leases again.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ ASK_TIMEOUT_S = 2.5  # more than the store lets a request wait for work
 REPORT_EVERY_S = 0.1
 PARTLY_EVERY_S = 0.02  # what came of parts of leases, each of which costs the store sets to move
 REPORT_GAP_S = 0.002  # between two reports, however much ends
-ASK_GAP_S = 0.002  # after a grant, unless some of it is reported sooner
+ASK_GAP_S = 0.002  # after a grant, unless some of it has ended sooner
 RESEND_AFTER_S = 2.0
 PUSH_TIMEOUT_S = 1.0
 # How much work is held, measured by how fast it goes. A small post waits behind a large one until
@@ -124,8 +125,7 @@ class Worker:
         self._concurrency = concurrency
         self._max_attempts = max_attempts
         self._slots = Slots(concurrency)
-        self._works: dict[int, Work] = {}  # by lease, until its last outcome is acknowledged
-        self._open: dict[int, Work] = {}  # those whose last outcome is not on its way
+        self._works: dict[int, Work] = {}  # by lease, until its last outcome is on its way
         self._deliveries: set[asyncio.Task[None]] = set()
         self._durations = Durations()
         self._requests = itertools.count(1)
@@ -136,7 +136,9 @@ class Worker:
         self._draining = asyncio.Event()
         self._news = asyncio.Event()  # some work has begun or ended
         self._room = asyncio.Event()  # there is perhaps room for more
-        self._told = asyncio.Event()  # the store is about to hear what came of something
+        self._ended = asyncio.Event()  # some of what was granted last
+        self._asked = asyncio.Event()  # nothing is about to go to the store with a question
+        self._asked.set()
         self._unlogged: list[Work] = []  # finished; the store is told first
 
     def drain(self) -> None:
@@ -155,6 +157,7 @@ class Worker:
         for task in ended - {draining}:
             task.result()  # neither ends but by raising
         leasing.cancel()
+        self._asked.set()  # whatever it was about to ask
         if self._deliveries:
             await asyncio.wait(self._deliveries, timeout=DRAIN_S)
         reporting.cancel()
@@ -169,25 +172,29 @@ class Worker:
             want, asked_s = self._want(), self._clock.monotonic_s()
             answer = await self._ask(want, ASK_TIMEOUT_S)
             if answer is not None and answer.grants:
-                self._told.clear()
+                self._ended.clear()
+                self._asked.clear()
                 self._begin(answer.grants, LeaseTerms(answer.lease_ms).end_s(asked_s))
-                # What is sent at once is told before more is asked for: else the store has a turn
-                # for the question first, and the outcome waits for it.
-                await _either(self._told, ASK_GAP_S)
+                # What is sent at once is told with the next question: that is one message, and one
+                # turn of the store, instead of two.
+                await _either(self._ended, ASK_GAP_S)
             if not want:
                 await _either(self._room, FULL_PAUSE_S)
 
     def _want(self) -> int:
         """How many recipients there is room for; 0 while enough is held."""
-        held = sum(work.unsettled for work in self._open.values())
+        held = sum(work.unsettled for work in self._works.values())
         room = min(max(self._concurrency, int(self._pace.per_second() * WORK_AHEAD_S)), WANT_MAX)
         return room - held if held <= room // 2 else 0
 
     async def _ask(self, want: int, timeout_s: float) -> LeaseAnswer | None:
         """The answer to a lease request, its leases' ends set; None while the store is away."""
+        reports = [report.payload for report in self._reports_to_send()]
         asked_s, held = self._clock.monotonic_s(), list(self._works)
+        ended = [lease for report in self._unacknowledged.values() for lease in report.ended]
         request = next(self._requests)
-        payload = wire.pack(Kind.LEASE, self._session, request, want, held)
+        payload = wire.pack(Kind.LEASE, self._session, request, want, held, ended, reports)
+        self._asked.set()
         try:
             kind, body = await self._asker.ask(payload, timeout_s)
         except Unavailable:
@@ -207,9 +214,7 @@ class Worker:
             if (work := self._works.get(lease)) is not None:
                 work.stop()
         for number in answer.acknowledged:
-            report = self._unacknowledged.pop(number, None)
-            for lease in report.ended if report is not None else ():
-                self._works.pop(lease, None)
+            self._unacknowledged.pop(number, None)
 
     def _begin(self, grants: Sequence[Grant], end_s: float) -> None:
         """Delivers what was granted, one task for each channel; small posts before large ones, whom
@@ -226,7 +231,7 @@ class Worker:
             for grant in grants
         ]
         for work in works:
-            self._works[work.grant.lease] = self._open[work.grant.lease] = work
+            self._works[work.grant.lease] = work
             self._news.set()
         works.sort(key=lambda work: (work.grant.channel, work.grant.recipients))
         for channel, group in itertools.groupby(works, key=lambda work: work.grant.channel):
@@ -249,9 +254,10 @@ class Worker:
     def _on_finish(self, work: Work) -> None:
         passing(Point.WORKER_SENT)
         self._pace.note(work.grant.recipients)
-        self._news.set()
-        self._room.set()
         self._unlogged.append(work)
+        self._ended.set()
+        self._room.set()
+        self._news.set()
 
     # Reporting
 
@@ -260,22 +266,25 @@ class Worker:
         while True:
             busy = self._works or self._unacknowledged
             await _either(self._news, REPORT_EVERY_S if busy else None)
+            await self._asked.wait()
             self._news.clear()
-            told = await self._report()
+            reports = self._reports_to_send()
+            for report in reports:
+                await self._pusher.push(report.payload, PUSH_TIMEOUT_S)
             self._log_finished()
-            if told:
+            if reports:
                 await asyncio.sleep(REPORT_GAP_S)
 
-    async def _report(self) -> bool:
-        """Sends what has come of the works since, and again what was not acknowledged in time;
-        whether there was anything."""
+    def _reports_to_send(self) -> list[_Report]:
+        """What has come of the works since they were last told of, and what was not acknowledged in
+        time; to be sent now."""
         now_s = self._clock.monotonic_s()
         partly = now_s - self._partly_s >= PARTLY_EVERY_S
         if partly:
             self._partly_s = now_s
         outcomes = [
             outcome
-            for work in self._open.values()
+            for work in self._works.values()
             if (partly or work.finished) and (outcome := work.take_outcome()) is not None
         ]
         if outcomes:
@@ -286,18 +295,17 @@ class Worker:
             ended = [outcome.lease for outcome in outcomes if outcome.final]
             self._unacknowledged[self._reports] = _Report(payload, ended, float("-inf"))
             for lease in ended:
-                del self._open[lease]
+                del self._works[lease]
         unsent = [r for r in self._unacknowledged.values() if now_s - r.sent_s > RESEND_AFTER_S]
         for report in unsent:
             report.sent_s = now_s
             passing(Point.WORKER_REPORT)
-            await self._pusher.push(report.payload, PUSH_TIMEOUT_S)
-            passing(Point.WORKER_REPORTED)
-            self._told.set()
-        return bool(unsent)
+        return unsent
 
     def _log_finished(self) -> None:
         """A line for each, which the store need not wait for."""
+        if self._unlogged:
+            passing(Point.WORKER_REPORTED)
         for work in self._unlogged:
             last = work.grant.attempt + 1 >= self._max_attempts
             log(
@@ -314,12 +322,11 @@ class Worker:
     async def _say_goodbye(self) -> None:
         """Reports what is left, and stays until that is durable, but not for ever."""
         passing(Point.WORKER_GOODBYE)
-        for work in list(self._open.values()):
+        for work in self._works.values():
             work.finish()
         for _ in range(GOODBYES_MAX):
-            await self._report()
-            self._log_finished()
             await self._ask(0, GOODBYE_S)
+            self._log_finished()
             if not self._unacknowledged:
                 return
 
@@ -342,7 +349,7 @@ def _log_attempts(work: Work, state: State, error: str, members: BitMap) -> None
 
 @dataclass(slots=True)
 class _Report:
-    """Outcomes on their way, until the store says that they are durable."""
+    """A message of outcomes on its way, until the store says that they are durable."""
 
     payload: bytes
     ended: list[int]  # the leases that end with it

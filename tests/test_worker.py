@@ -41,6 +41,12 @@ class StoreByHand:
         self._context = zmq.asyncio.Context()
         self._requests = self._bind(zmq.ROUTER, addresses.store)
         self._outcomes = self._bind(zmq.PULL, addresses.outcomes)
+        self._asked: asyncio.Queue[tuple[list[bytes], LeaseRequest]] = asyncio.Queue()
+        self._told: asyncio.Queue[OutcomesMessage] = asyncio.Queue()
+        self._hearing = [
+            asyncio.create_task(self._hear_questions()),
+            asyncio.create_task(self._hear_outcomes()),
+        ]
         self._leases = 0
 
     def _bind(self, kind: int, address: str) -> zmq.asyncio.Socket:
@@ -50,22 +56,39 @@ class StoreByHand:
         return socket
 
     def close(self) -> None:
+        for task in self._hearing:
+            task.cancel()
         self._requests.close()
         self._outcomes.close()
         self._context.term()
 
+    async def _hear_questions(self) -> None:
+        while True:
+            *envelope, payload = await self._requests.recv_multipart()
+            kind, body = wire.unpack(payload)
+            assert kind is Kind.LEASE
+            request, outcomes = wire.unpack_lease_request(body)
+            self._asked.put_nowait((envelope, request))
+            for message in outcomes:
+                self._hear(message)
+
+    async def _hear_outcomes(self) -> None:
+        while True:
+            self._hear(await self._outcomes.recv())
+
+    def _hear(self, message: bytes) -> None:
+        kind, body = wire.unpack(message)
+        assert kind is Kind.OUTCOMES
+        self._told.put_nowait(wire.unpack_outcomes(body))
+
     async def asked(self) -> tuple[list[bytes], LeaseRequest]:
         async with asyncio.timeout(PATIENCE_S):
-            *envelope, payload = await self._requests.recv_multipart()
-        kind, body = wire.unpack(payload)
-        assert kind is Kind.LEASE
-        return envelope, wire.unpack_lease_request(body)
+            return await self._asked.get()
 
     async def told(self) -> OutcomesMessage:
+        """The next message of outcomes, whichever way it came."""
         async with asyncio.timeout(PATIENCE_S):
-            kind, body = wire.unpack(await self._outcomes.recv())
-        assert kind is Kind.OUTCOMES
-        return wire.unpack_outcomes(body)
+            return await self._told.get()
 
     async def answer(
         self,
@@ -271,10 +294,11 @@ async def test_a_lease_is_held_until_its_last_outcome_is_durable(bench: Bench) -
     await bench.store.give(grant)
     message = await bench.store.told()
     request = await bench.store.give()
-    assert request.held == [grant.lease]
+    assert (request.held, request.ended) == ([], [grant.lease])
     request = await bench.store.give(acknowledged=[message.number])
-    assert request.held == [grant.lease]
-    assert (await bench.store.give()).held == []
+    assert (request.held, request.ended) == ([], [grant.lease])
+    request = await bench.store.give()
+    assert (request.held, request.ended) == ([], [])
 
 
 async def test_outcomes_that_nobody_acknowledges_are_told_again(bench: Bench) -> None:

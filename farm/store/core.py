@@ -412,7 +412,7 @@ class Core:
         for request in requests:
             if request.session in self._gone:
                 continue
-            lost = self._dispatch.renew(request.session, request.held, now_s)
+            lost = self._dispatch.renew(request, now_s)
             self._parked[request.session] = request
             if lost or not request.want:
                 given[request.session] = (request, lost, [])

@@ -26,7 +26,7 @@ from farm.store.presence import Presence
 from farm.store.storage import BatchKey, DeadGroupRow, LeaseRow, PartKey, PartRow, PostRow, Storage
 from farm.store.totals import Totals
 from farm.store.turns import Turns
-from farm.wire import Concern, Grant, LeaseOutcome, Outcome
+from farm.wire import Concern, Grant, LeaseOutcome, LeaseRequest, Outcome
 
 A_SLOT = 64  # retries; of fewer, all of a batch are due at once, each batch's at its own time
 PROMOTED_PER_TURN_MAX = 200  # parts; 2,000 held up a turn for 125 to 200 ms
@@ -186,18 +186,19 @@ class Dispatch:
             count -= size
         return granted
 
-    def renew(self, session: str, held: Iterable[int], now_s: float) -> list[int]:
+    def renew(self, request: LeaseRequest, now_s: float) -> list[int]:
         """The session asks on: its leases hold on. Returns those that it holds no longer.
 
         Leases of the session that it does not name were in an answer that never reached it; they
         come back untried.
         """
-        named = set(held)
+        session = request.session
+        named = {*request.held, *request.ended}
         own = self.by_session.get(session, set())
         for lease in [lease for lease in own if lease.id not in named]:
             self._end(lease)
         self._session_ends_s[session] = now_s + self._terms.lease.lease_ms / 1000
-        return [lease for lease in named if self.leases.get(lease) not in own]
+        return [lease for lease in request.held if self.leases.get(lease) not in own]
 
     def expire(self, now_s: float) -> list[str]:
         """Takes back the leases of sessions that have not asked on in time. Returns those."""

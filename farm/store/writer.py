@@ -224,13 +224,12 @@ class Writer:
         leases_left = GROUP_OUTCOMES_MAX
         if group.operations:
             leases_left = GROUP_OUTCOMES_BEHIND_WRITES_MAX
-        for _ in range(GROUP_MESSAGES_MAX):
+        leases_left -= sum(len(message.leases) for message in group.outcomes)
+        while leases_left > 0:
             outcome = self._outcomes.receive()
             if outcome is None:
                 break
-            leases_left -= self._understand_outcomes(outcome, group)
-            if leases_left <= 0:
-                break
+            leases_left -= max(self._understand_outcomes(outcome, group), 1)
         return group, writes
 
     def _understand_outcomes(self, payload: bytes, group: Group) -> int:
@@ -261,8 +260,10 @@ class Writer:
                         writes[client, number] = ([envelope], len(checked))
                         self._remember(client, number, b"")
                 case Kind.LEASE, body:
-                    request = wire.unpack_lease_request(body)
+                    request, outcomes = wire.unpack_lease_request(body)
                     group.leases.append(request)
+                    for message in outcomes:
+                        self._understand_outcomes(message, group)
                     waits = self._waiting.get(request.session)
                     if waits is None or request.request >= waits.request:
                         until_s = self._clock.monotonic_s() + self._core.poll_s

@@ -54,7 +54,7 @@ def stats(store: StoreProcess) -> wire.Stats:
 
 
 def lease(store: StoreProcess, want: int) -> list[Grant]:
-    kind, body = store.ask(wire.pack(Kind.LEASE, "w1", 1, want, []))
+    kind, body = store.ask(wire.pack(Kind.LEASE, "w1", 1, want, [], [], []))
     assert kind is Kind.GRANTS
     return list(wire.unpack_lease_answer(body).grants)
 

@@ -36,7 +36,8 @@ def to_store(chance: Random) -> Any:
     if chance.random() < 0.2:
         held = [chance.randrange(100) for _ in range(chance.randrange(4))]
         want = chance.choice((0, 1, 100, 2**20, -1))
-        return [1, Kind.LEASE, _session(chance), chance.randrange(9), want, held]
+        told = [msgpack.packb(to_outcomes(chance)) for _ in range(chance.randrange(3))]
+        return [1, Kind.LEASE, _session(chance), chance.randrange(9), want, held, held[:1], told]
     operations = [_operation(chance) for _ in range(chance.randrange(1, 5))]
     return [1, Kind.WRITE, _client(chance), chance.randrange(2**31), operations]
 

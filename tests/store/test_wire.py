@@ -65,7 +65,7 @@ WRONG_BODIES: dict[str, list[Any]] = {
     "a write with its number as text": [1, Kind.WRITE, "c", "1", []],
     "a write by nobody": [1, Kind.WRITE, None, 1, []],
     "a write by somebody with too long a name": [1, Kind.WRITE, "c" * 201, 1, []],
-    "a lease for somebody with too long a name": [1, Kind.LEASE, "w" * 201, 1, 10, []],
+    "a lease for somebody with too long a name": [1, Kind.LEASE, "w" * 201, 1, 10, [], [], []],
     "operations that are a map": [1, Kind.WRITE, "c", 1, {1: 2}],
     "an operation that is a number": [1, Kind.WRITE, "c", 1, [5]],
     "an empty operation": [1, Kind.WRITE, "c", 1, [[]]],
@@ -79,9 +79,12 @@ WRONG_BODIES: dict[str, list[Any]] = {
     "a float for a time": [1, Kind.WRITE, "c", 1, [[Op.PUBLISH, "p", "a", "x", 1.5, True]]],
     "a number for a boolean": [1, Kind.WRITE, "c", 1, [[Op.PUBLISH, "p", "a", "x", 1, 1]]],
     "one good and one bad": [1, Kind.WRITE, "c", 1, [[Op.FOLLOW, "x", "y"], [99]]],
-    "a lease for nobody": [1, Kind.LEASE, None, 1, 10, []],
-    "a lease of text": [1, Kind.LEASE, "w", 1, "10", []],
-    "leases held as text": [1, Kind.LEASE, "w", 1, 10, ["1"]],
+    "a lease for nobody": [1, Kind.LEASE, None, 1, 10, [], [], []],
+    "a lease of text": [1, Kind.LEASE, "w", 1, "10", [], [], []],
+    "leases held as text": [1, Kind.LEASE, "w", 1, 10, ["1"], [], []],
+    "leases ended as text": [1, Kind.LEASE, "w", 1, 10, [], ["1"], []],
+    "outcomes with a lease as text": [1, Kind.LEASE, "w", 1, 10, [], [], ["1"]],
+    "a lease without what came of others": [1, Kind.LEASE, "w", 1, 10, [1]],
     "an answer": [1, Kind.ANSWERS, 1, []],
     "a question for a reader": [1, Kind.READ, "c", 1, []],
 }  # fmt: skip
@@ -143,7 +146,7 @@ def understand(kind: Kind, body: list[Any]) -> None:
 
 VALID: list[bytes] = [
     msgpack.packb([1, Kind.WRITE, "client", 3, [[Op.PUBLISH, "p", "a", "x", 12345678, True]]]),
-    msgpack.packb([1, Kind.LEASE, "w1", 9, 100, [1, 2, 3]]),
+    msgpack.packb([1, Kind.LEASE, "w1", 9, 100, [1, 2, 3], [4], [b"told"]]),
     msgpack.packb([1, Kind.OUTCOMES, "w1", 4, [[7, True, [[2, "", None]]]], [1, 2], 0.5]),
     msgpack.packb([1, Kind.READ, "client", 5, [[1, "user", 20, "", False]]]),
 ]  # fmt: skip
