@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
-from benchmarks import bare, crowd, load
+from benchmarks import bare, bare_servers, crowd, load
 from benchmarks.bench import AT_ONCE, Bench, about_driver
-from benchmarks.drivers import Drivers
+from benchmarks.drivers import Drivers, serving
 from benchmarks.farm import Farm, Spent, running
 from benchmarks.figures import Figure, Mark, Row, at_least, at_most, percentile, ratio
 
@@ -17,9 +18,12 @@ MEAN_LATENCY_S = 0.030  # of 10 to 50 ms
 DELIVERED_OF_ATTEMPTS = 0.9
 WITHIN_S = 120.0
 SLOW_NOTIFICATIONS_PER_S = 250_000  # of a round's seconds, so that the last retries weigh little
-REST_S = 0.01  # of an idle farm, before each post
+REST_S = 0.01  # before a post, for a farm that has to be woken
 IDLE_POSTS = 100
+MIDDLE = 0.5
 POSTS_MAX = 20_000  # a round, however fast
+
+_OneAtATime = Callable[[str, str, int, float], load.Load]
 
 
 def at_once(bench: Bench) -> Iterator[Row]:
@@ -127,32 +131,55 @@ def rounds(
 
 
 def when_idle(bench: Bench) -> Iterator[Row]:
-    """One post to 10 followers at a time, from the call to the last one delivered. It rests after
-    each, for an idle farm is what is asked about."""
+    """One post to 10 followers at a time, from the call to the last one delivered: each when the
+    one before is delivered, and each after a rest, when the processor has turned to others and
+    whatever comes is slow. How slow, two calls of an empty handler after the same rest show."""
+    author = crowd.authors_of(10)[0]
     with bench.data_dir() as data_dir, running(data_dir, *AT_ONCE) as farm:
-        author = crowd.authors_of(10)[0]
-        _latencies_ms(bench, farm, author, 5, REST_S)
-        rested = [
-            _latencies_ms(bench, farm, author, IDLE_POSTS, REST_S) for _ in range(bench.rounds)
-        ]
-        at_once = _latencies_ms(bench, farm, author, IDLE_POSTS, 0.0)
-    for share, most_ms in ((0.5, 5), (0.99, 20)):
-        figure = Figure.of("ms", [percentile(one, share) for one in rested])
-        without_ms = percentile(at_once, share)
+        _latencies_ms(bench, load.publish_to_delivered, farm.grpc, author, 0.0)
+        at_once, rested = (
+            _repeated_ms(bench, load.publish_to_delivered, farm.grpc, author, rest_s)
+            for rest_s in (0.0, REST_S)
+        )
+    with serving(bare_servers.empty_publisher) as address:
+        empty_at_once, empty_rested = (
+            _repeated_ms(bench, load.one_at_a_time, address, author, rest_s)
+            for rest_s in (0.0, REST_S)
+        )
+    what = "publish to delivered, 10 followers, idle farm, one at a time"
+    rest = f", after {REST_S * 1000:.0f} ms of rest"
+    yield from _latency_rows("idle-latency", what, at_once, empty_at_once, marks_ms=(5, 20))
+    yield from _latency_rows("idle-latency-rested", what + rest, rested, empty_rested)
+
+
+def _latency_rows(
+    name: str,
+    what: str,
+    rounds_ms: Sequence[Sequence[float]],
+    empty_ms: Sequence[Sequence[float]],
+    marks_ms: tuple[float, ...] = (),
+) -> Iterator[Row]:
+    two_empty = Figure.of("ms", [2 * percentile(one, MIDDLE) for one in empty_ms])
+    for share, most_ms in itertools.zip_longest((MIDDLE, 0.99), marks_ms):
+        figure = Figure.of("ms", [percentile(one, share) for one in rounds_ms])
         yield Row(
-            name=f"idle-latency-p{share * 100:.0f}",
-            what=f"publish to delivered, 10 followers, idle farm, p{share * 100:.0f}",
+            name=f"{name}-p{share * 100:.0f}",
+            what=f"{what}, p{share * 100:.0f}",
             figure=figure,
-            marks=[at_most("ms", figure.median, most_ms)],
-            notes=[
-                "asked for by GetLedger again and again, so one such call is in it",
-                f"after a rest of {REST_S * 1000:.0f} ms each; without {without_ms:.2f} ms",
-            ],
+            limit=two_empty if share == MIDDLE else None,
+            limit_is="two calls of an empty grpc.aio handler, at the same pace",
+            marks=[] if most_ms is None else [at_most("ms", figure.median, most_ms)],
+            notes=["asked for by GetLedger again and again, so one such call is in it"],
         )
 
 
+def _repeated_ms(
+    bench: Bench, job: _OneAtATime, address: str, author: str, rest_s: float
+) -> list[Sequence[float]]:
+    return [_latencies_ms(bench, job, address, author, rest_s) for _ in range(bench.rounds)]
+
+
 def _latencies_ms(
-    bench: Bench, farm: Farm, author: str, times: int, rest_s: float
+    bench: Bench, job: _OneAtATime, address: str, author: str, rest_s: float
 ) -> Sequence[float]:
-    job = (farm.grpc, author, times, rest_s)
-    return bench.driver.run(load.publish_to_delivered, *job).latencies_ms
+    return bench.driver.run(job, address, author, IDLE_POSTS, rest_s).latencies_ms

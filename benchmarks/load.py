@@ -103,6 +103,11 @@ def publish_to_delivered(address: str, author: str, times: int, rest_s: float) -
     return _run(_publish_to_delivered(address, author, times, rest_s))
 
 
+def one_at_a_time(address: str, author: str, times: int, rest_s: float) -> Load:
+    """PublishPost, the next one a rest after the answer."""
+    return _run(_one_at_a_time(address, author, times, rest_s))
+
+
 def ledgers(address: str, post_ids: Sequence[str]) -> dict[str, int]:
     """The sums over the ledgers of these posts, and how many posts' sums are not their audience."""
     return _run(_ledgers(address, post_ids))
@@ -294,6 +299,21 @@ async def _idle(channel: grpc.aio.Channel, deadline_s: float) -> float:
         if took_s > deadline_s:
             raise RuntimeError(f"after {deadline_s:g} s there still wait {state.backlog:,}")
         await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _one_at_a_time(address: str, author: str, times: int, rest_s: float) -> Load:
+    async with _channel(address) as channel:
+        publish = _call(channel, f"{PUBLISHER}/PublishPost")
+        request = post(author).SerializeToString()
+        latencies = []
+        started_s, spent_s = time.perf_counter(), cpu_s()
+        for _ in range(times):
+            asked_s = time.perf_counter()
+            await publish(request)
+            latencies.append((time.perf_counter() - asked_s) * 1000)
+            await asyncio.sleep(rest_s)
+        took_s = time.perf_counter() - started_s
+        return Load(times, took_s, cpu_s() - spent_s, latencies)
 
 
 async def _publish_to_delivered(address: str, author: str, times: int, rest_s: float) -> Load:
