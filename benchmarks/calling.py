@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks import bare_servers, crowd, h2load, load
 from benchmarks.bench import AT_ONCE, NOTHING_SENT, Bench, about_driver
@@ -22,10 +21,44 @@ METHOD = f"{load.PUBLISHER}/PublishPost"
 Counted = Callable[[], int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rounds:
-    loads: list[load.Load]
-    spent: Spent | None
+def one_by_one(bench: Bench) -> Iterator[Row]:
+    """200 followers each, without delivery and with."""
+    yield from _rows(bench, "unary", "nothing sent", NOTHING_SENT, 0.75)
+    yield from _rows(bench, "unary-delivered", "delivered meanwhile", AT_ONCE, 0.5)
+
+
+def _rows(bench: Bench, name: str, how: str, flags: Sequence[str], least: float) -> Iterator[Row]:
+    """Beside a handler that does nothing. Rounds of both take turns, so that each has its part of
+    what else the machine does."""
+    with (
+        bench.data_dir() as data_dir,
+        serving(bare_servers.empty_publisher) as address,
+        running(data_dir, *flags) as farm,
+    ):
+        empty = _Server("an empty handler", address, lambda: bench.driver.run(load.taken, address))
+        server = _Server(name, farm.grpc, lambda: _stored(bench, farm), farm)
+        for one in (empty, server):
+            one.warm_up(bench)
+        for _ in range(bench.rounds):
+            for one in (empty, server):
+                one.run(bench)
+        memory = farm.memory_mib()
+    what = f"PublishPost, {IN_FLIGHT} in flight, {FOLLOWERS} followers each, {how}"
+    yield _rate_row(what, server, empty, least, memory)
+    yield _late_row(what, server, empty)
+
+
+class _Server:
+    """What is called, and its rounds: as many calls each as take about its time."""
+
+    def __init__(self, name: str, address: str, counted: Counted, farm: Farm | None = None) -> None:
+        self.name = name
+        self._address = address
+        self._counted = counted
+        self._farm = farm
+        self._calls = WARM_UP_CALLS
+        self.loads: list[load.Load] = []
+        self.spent: Spent | None = None
 
     def rates(self) -> Figure:
         return Figure.of("posts/s", [one.rate for one in self.loads])
@@ -33,77 +66,58 @@ class _Rounds:
     def late(self) -> Figure:
         return Figure.of("ms", [percentile(one.latencies_ms, 0.99) for one in self.loads])
 
+    def warm_up(self, bench: Bench) -> None:
+        """Twice, to see how many calls fit."""
+        for seconds in (bench.round_s / 3, bench.round_s):
+            self._calls = max(WARM_UP_CALLS, int(self._load(bench).rate * seconds))
 
-def one_by_one(bench: Bench) -> Iterator[Row]:
-    """200 followers each, beside a handler that does nothing; without delivery, and with."""
-    with serving(bare_servers.empty_publisher) as address:
-        empty = _rounds(
-            bench, address, "an empty handler", lambda: bench.driver.run(load.taken, address)
-        )
-    for name, how, flags, least in (
-        ("unary", "nothing sent", NOTHING_SENT, 0.75),
-        ("unary-delivered", "delivered meanwhile", AT_ONCE, 0.5),
-    ):
-        with bench.data_dir() as data_dir, running(data_dir, *flags) as farm:
-            done = _rounds(bench, farm.grpc, name, lambda farm=farm: _stored(bench, farm), farm)  # type: ignore[misc]
-            memory = farm.memory_mib()
-        what = f"PublishPost, {IN_FLIGHT} in flight, {FOLLOWERS} followers each, {how}"
-        yield _rate_row(name, what, done, empty, least, memory)
-        yield _late_row(name, what, done, empty)
+    def run(self, bench: Bench) -> None:
+        """One round."""
+        self.loads.append(self._load(bench))
+        bench.tell(f"{self.name}: {self.loads[-1].rate:,.0f} posts/s")
+
+    def _load(self, bench: Bench) -> load.Load:
+        """Each call must be in the server's own count."""
+        farm, before = self._farm, self._counted()
+        taken = farm.usage() if farm else None
+        done = _calls(bench, self._address, self._calls)
+        if farm and taken:
+            self.spent = taken.until(farm.usage(), done.count)
+        if (more := self._counted() - before) != self._calls:
+            raise RuntimeError(f"{self.name}: of {self._calls:,} calls it counts {more:,}")
+        return done
 
 
 def _rate_row(
-    name: str, what: str, done: _Rounds, empty: _Rounds, least: float, memory: dict[str, float]
+    what: str, server: _Server, empty: _Server, least: float, memory: dict[str, float]
 ) -> Row:
-    figure, limit = done.rates(), empty.rates()
+    figure, limit = server.rates(), empty.rates()
     return Row(
-        name=name,
+        name=server.name,
         what=what,
         figure=figure,
         limit=limit,
         limit_is="an empty grpc.aio handler on uvloop, same messages and client",
         marks=[at_least("ratio", ratio(figure, limit), least)],
         notes=[
-            *about_driver(done.loads[-1], "h2load"),
+            *about_driver(server.loads[-1], "h2load"),
             f"for the empty handler {about_driver(empty.loads[-1], 'h2load')[0]}",
         ],
         memory_mib=memory,
-        spent=done.spent,
+        spent=server.spent,
     )
 
 
-def _late_row(name: str, what: str, done: _Rounds, empty: _Rounds) -> Row:
-    figure, limit = done.late(), empty.late()
+def _late_row(what: str, server: _Server, empty: _Server) -> Row:
+    figure, limit = server.late(), empty.late()
     return Row(
-        name=f"{name}-p99",
+        name=f"{server.name}-p99",
         what=f"{what}, p99",
         figure=figure,
         limit=limit,
         limit_is="the empty handler, p99",
         marks=[at_most("ratio", ratio(figure, limit), 3)],
     )
-
-
-def _rounds(
-    bench: Bench, address: str, name: str, counted: Counted, farm: Farm | None = None
-) -> _Rounds:
-    """As many calls a round as take about its time; each must be in the server's own count."""
-    loads: list[load.Load] = []
-    calls, spent = WARM_UP_CALLS, None
-    for number in range(bench.rounds + 2):  # two to warm up, and to see how many fit
-        before, taken = counted(), farm.usage() if farm else None
-        done = _calls(bench, address, calls)
-        if farm and taken:
-            spent = taken.until(farm.usage(), done.count)
-            bench.driver.run(load.until_idle, address, IDLE_WITHIN_S)
-        if (more := counted() - before) != calls:
-            raise RuntimeError(f"{name}: of {calls:,} calls the server counts {more:,}")
-        if number > 1:
-            bench.tell(f"{name}: {done.rate:,.0f} posts/s")
-            loads.append(done)
-        elif number or done.rate * bench.round_s > calls:
-            calls = int(done.rate * (bench.round_s if number else bench.round_s / 3))
-    return _Rounds(loads, spent)
 
 
 def _calls(bench: Bench, address: str, count: int) -> load.Load:
