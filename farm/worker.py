@@ -137,8 +137,6 @@ class Worker:
         self._news = asyncio.Event()  # some work has begun or ended
         self._room = asyncio.Event()  # there is perhaps room for more
         self._ended = asyncio.Event()  # some of what was granted last
-        self._asked = asyncio.Event()  # nothing is about to go to the store with a question
-        self._asked.set()
         self._unlogged: list[Work] = []  # finished; the store is told first
 
     def drain(self) -> None:
@@ -157,7 +155,6 @@ class Worker:
         for task in ended - {draining}:
             task.result()  # neither ends but by raising
         leasing.cancel()
-        self._asked.set()  # whatever it was about to ask
         if self._deliveries:
             await asyncio.wait(self._deliveries, timeout=DRAIN_S)
         reporting.cancel()
@@ -173,7 +170,6 @@ class Worker:
             answer = await self._ask(want, ASK_TIMEOUT_S)
             if answer is not None and answer.grants:
                 self._ended.clear()
-                self._asked.clear()
                 self._begin(answer.grants, LeaseTerms(answer.lease_ms).end_s(asked_s))
                 # What is sent at once is told with the next question: that is one message, and one
                 # turn of the store, instead of two.
@@ -194,7 +190,6 @@ class Worker:
         ended = [lease for report in self._unacknowledged.values() for lease in report.ended]
         request = next(self._requests)
         payload = wire.pack(Kind.LEASE, self._session, request, want, held, ended, reports)
-        self._asked.set()
         try:
             kind, body = await self._asker.ask(payload, timeout_s)
         except Unavailable:
@@ -255,7 +250,7 @@ class Worker:
         passing(Point.WORKER_SENT)
         self._pace.note(work.grant.recipients)
         self._unlogged.append(work)
-        self._ended.set()
+        self._ended.set()  # first, so that a question that is to be asked now tells of it
         self._room.set()
         self._news.set()
 
@@ -266,7 +261,6 @@ class Worker:
         while True:
             busy = self._works or self._unacknowledged
             await _either(self._news, REPORT_EVERY_S if busy else None)
-            await self._asked.wait()
             self._news.clear()
             reports = self._reports_to_send()
             for report in reports:

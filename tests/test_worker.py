@@ -43,6 +43,7 @@ class StoreByHand:
         self._outcomes = self._bind(zmq.PULL, addresses.outcomes)
         self._asked: asyncio.Queue[tuple[list[bytes], LeaseRequest]] = asyncio.Queue()
         self._told: asyncio.Queue[OutcomesMessage] = asyncio.Queue()
+        self.pushed = 0  # of these, by a message of their own
         self._hearing = [
             asyncio.create_task(self._hear_questions()),
             asyncio.create_task(self._hear_outcomes()),
@@ -75,6 +76,7 @@ class StoreByHand:
     async def _hear_outcomes(self) -> None:
         while True:
             self._hear(await self._outcomes.recv())
+            self.pushed += 1
 
     def _hear(self, message: bytes) -> None:
         kind, body = wire.unpack(message)
@@ -235,6 +237,28 @@ async def test_what_ends_is_told_at_once(bench: Bench) -> None:
     assert named(message) == {State.DELIVERED: None}
     assert sum(message.duration_counts) == 500
     assert len(message.duration_counts) == len(DELIVERY_BUCKETS_S) + 1
+
+
+async def test_what_ends_at_once_is_told_with_the_next_question(bench: Bench) -> None:
+    bench.start()
+    grants = [bench.store.grant(5) for _ in range(3)]
+    await bench.store.give(*grants)
+    _, request = await bench.store.asked()
+    assert (request.held, request.ended) == ([], [grant.lease for grant in grants])
+    message = await bench.store.told()
+    assert [one.lease for one in message.leases] == request.ended
+    assert bench.store.pushed == 0
+
+
+async def test_what_ends_while_a_question_waits_is_told_by_itself(bench: Bench) -> None:
+    bench.start()
+    await bench.store.give(bench.store.grant(5, channel="by hand"))
+    work = await bench.by_hand.next()
+    await bench.store.asked()
+    work.record(State.DELIVERED, "", work.members)
+    work.finish()
+    assert (await bench.store.told()).leases[0].final
+    await wait_until_async(lambda: bench.store.pushed == 1)
 
 
 async def test_failures_are_named_and_the_others_are_delivered(bench: Bench) -> None:

@@ -164,9 +164,11 @@ class Store:
 
     # Working
 
-    def request(self, session: str, want: int, held: Iterable[int] = ()) -> LeaseRequest:
+    def request(
+        self, session: str, want: int, held: Iterable[int] = (), ended: Iterable[int] = ()
+    ) -> LeaseRequest:
         self._requests += 1
-        return LeaseRequest(session, self._requests, want, [*held])
+        return LeaseRequest(session, self._requests, want, [*held], [*ended])
 
     def ask(self, session: str, want: int, held: Iterable[int] = ()) -> LeaseAnswer:
         """What a session is given; where there is no work, the answer after its patience."""

@@ -158,6 +158,35 @@ def test_what_a_session_does_not_name_never_reached_it(store: Store) -> None:
     store.check()
 
 
+def test_a_question_that_tells_how_leases_ended_waits_for_work(store: Store) -> None:
+    """And the answer, once there is work, says that what was told is durable."""
+    store.followers("star", 10)
+    store.publish("p", "star")
+    (grant,) = store.ask("w1", 100).grants
+    told = store.message("w1", all_delivered(grant))
+    question = store.request("w1", 100, ended=[grant.lease])
+    assert store.group(outcomes=[told], leases=[question]).leases == {}
+    assert store.counter(totals.SENT) == 10
+    published = (Op.PUBLISH, "q", "star", "hello", store.clock.wall_us(), True)
+    answer = store.group([published]).leases["w1"]
+    assert (answer.acknowledged, answer.lost) == ([told.number], [])
+    assert [grant.post_id for grant in answer.grants] == ["q"]
+
+
+def test_a_lease_whose_last_outcome_is_on_its_way_is_not_given_to_another(store: Store) -> None:
+    """However long that takes, as long as its session asks on."""
+    store.followers("star", 10)
+    store.publish("p", "star")
+    (grant,) = store.ask("w1", 100).grants
+    for _ in range(3):
+        store.clock.pass_s(LEASE_S / 2)
+        store.group(leases=[store.request("w1", 0, ended=[grant.lease])])
+        assert store.ask("w2", 100).grants == []
+    store.tell("w1", all_delivered(grant))
+    assert store.counter(totals.SENT) == 10
+    assert store.counter(totals.STALE) == 0
+
+
 def test_the_same_request_gets_the_same_answer(store: Store) -> None:
     """What of it still holds, that is. Fault row 117."""
     store.followers("star", 20)
