@@ -32,7 +32,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help run test test-all bench bench-quick bench-curves flames screenshots powercut kills simulate teeth fuzz overload chaos chaos-mixes soak lint format proto clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  Arguments go through ARGS, as in: make run ARGS="--workers 8"'
 
 run: $(VENV)/.run $(VENV)/.proto ## install what Hark needs and start it with sample data

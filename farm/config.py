@@ -128,7 +128,7 @@ class Settings:
             _check(field, getattr(self, field.name))
         low, high = self.simulated_latency_ms
         if low > high:
-            raise ConfigError(f"--simulated-latency-ms {low:g}-{high:g}: the first is the smaller")
+            raise ConfigError(f"--simulated-latency-ms {low:g}-{high:g}: give the smaller first")
         if self.backoff_cap_ms < self.backoff_ms:
             raise ConfigError(
                 f"--backoff-cap-ms {self.backoff_cap_ms}: must be at least --backoff-ms "
@@ -282,7 +282,7 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser whose complaint is one line, raised."""
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(message)
+        raise ConfigError(f"{message}; see {self.prog} --help")
 
 
 def _shown_default(field: dataclasses.Field[Any]) -> str:
@@ -363,9 +363,13 @@ def failpoints() -> str:
 
 
 def child_environment(metrics_directory: Path) -> dict[str, str]:
-    """The environment of a child process: this one's, and where its metrics files go."""
+    """The environment of a child process: this one's, where its metrics files go, and that Sanic
+    need not advise whoever starts it in a terminal to debug it."""
     own = {k: v for k, v in os.environ.items() if not k.startswith("HARK_")}
-    return own | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_directory)}
+    return own | {
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics_directory),
+        "SANIC_IGNORE_PRODUCTION_WARNING": "1",
+    }
 
 
 def metrics_directory() -> Path:

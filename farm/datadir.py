@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -15,6 +16,7 @@ from farm.config import MEMORY
 from farm.errors import StartError
 
 LOCK_NAME = "hark.lock"
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 _IN_MEMORY = Path("/dev/shm")  # noqa: S108 (every Linux has it for just this; ours is 0700 within)
 _DATA_PREFIX, _METRICS_PREFIX = "hark-memory-", "hark-metrics-"
 
@@ -34,9 +36,9 @@ def opened(data_dir: str) -> Iterator[Path]:
     except OSError as error:
         if error.filename is None:
             raise
+        mend = "make it writable or " if error.errno in _NOT_WRITABLE else ""
         raise StartError(
-            f"data directory {data_dir}: {error.strerror}: make it writable or choose another "
-            "with --data-dir"
+            f"data directory {data_dir}: {error.strerror}: {mend}choose another with --data-dir"
         ) from None
     finally:
         if not kept:
@@ -113,7 +115,12 @@ def _make_private(path: Path) -> None:
         return
     names = {entry.name for entry in path.iterdir()} - {"lost+found"}
     ours = not names or any(name.startswith("hark") for name in names)
-    if mode & stat.S_ISVTX or not ours:
+    if mode & stat.S_ISVTX:
+        raise StartError(
+            f"data directory {path}: everybody may put files there ({stat.filemode(mode)}), and it "
+            "would be made private: choose another with --data-dir"
+        )
+    if not ours:
         raise StartError(
             f"data directory {path}: holds files of others, which making it private would shut "
             "out: choose another with --data-dir"

@@ -526,16 +526,11 @@ def is_name(text: str) -> bool:
 
 def unpack_lease_request(body: list[Any]) -> tuple[LeaseRequest, list[bytes]]:
     """The request, and the messages of outcomes that came with it. Raises `WireError`."""
-    match body:
-        case [
-            str() as session, int() as request, int() as want, list() as held, list() as ended,
-            list() as outcomes,
-        ] if is_name(session) and {*map(type, held), *map(type, ended)} <= {int} and {
-            *map(type, outcomes)
-        } <= {bytes}:  # fmt: skip
-            return LeaseRequest(session, request, want, held, ended), outcomes
-        case _:
-            raise WireError("no lease request")
+    if [*map(type, body)] != [str, int, int, list, list, list] or not is_name(body[0]):
+        raise WireError("no lease request")
+    if {*map(type, body[3] + body[4])} - {int} or {*map(type, body[5])} - {bytes}:
+        raise WireError("leases that are no numbers, or outcomes that are no messages")
+    return LeaseRequest(*body[:5]), body[5]
 
 
 def unpack_lease_answer(body: list[Any]) -> LeaseAnswer:

@@ -546,7 +546,7 @@ def test_no_farm_is_told_with_where_it_was_looked_for() -> None:
     done = run("workers", HARK_GRPC=address)
     assert (done.status, done.out) == (1, "")
     assert done.err == (
-        f"hark: no Hark answers at {address}; start one with `python supervisor.py`, or say with "
+        f"hark: no Hark answers at {address}; start one with `make run`, or say with "
         "--grpc ADDR where it is\n"
     )
 

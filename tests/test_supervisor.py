@@ -280,6 +280,7 @@ def test_a_file_where_the_directory_should_be(farm: StartFarm, tmp_path: Path) -
         line = refused(farm(data_dir=path, wait=False))
         assert f"data directory {path}: " in line
         assert "--data-dir" in line
+        assert "writable" not in line
 
 
 def test_a_directory_of_others_is_not_made_private(farm: StartFarm, tmp_path: Path) -> None:
@@ -288,6 +289,10 @@ def test_a_directory_of_others_is_not_made_private(farm: StartFarm, tmp_path: Pa
     (shared / "thesis.tex").write_text("")
     assert "holds files of others" in refused(farm(data_dir=shared, wait=False))
     assert stat.S_IMODE(shared.stat().st_mode) == 0o755
+    (shared / "thesis.tex").unlink()
+    shared.chmod(0o1777)
+    assert "everybody may put files there" in refused(farm(data_dir=shared, wait=False))
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o1777
 
 
 def test_a_path_too_long_for_sockets(farm: StartFarm, tmp_path: Path) -> None:

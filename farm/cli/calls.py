@@ -68,7 +68,7 @@ class Hark:
         if state is not grpc.ChannelConnectivity.READY:
             raise Failed(
                 "UNAVAILABLE",
-                f"no Hark answers at {self._address}; start one with `python supervisor.py`, or "
+                f"no Hark answers at {self._address}; start one with `make run`, or "
                 "say with --grpc ADDR where it is",
             )
 

@@ -49,7 +49,8 @@ class Backup:
                 os.close(self._file)
                 raise
         except (OSError, apsw.Error) as error:
-            raise InvalidArgument(f"{target}: cannot be written ({error})") from None
+            why = error.strerror if isinstance(error, OSError) else error
+            raise InvalidArgument(f"{target}: cannot be written ({why})") from None
         self._steps = self._copy.backup("main", source, "main")
         self._taken = 0
         self._helper = ThreadPoolExecutor(1, "backup")
