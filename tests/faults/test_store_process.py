@@ -15,12 +15,12 @@ import pytest
 
 from farm import wire
 from farm.client import STEP_ASIDE_S, NewPost, StoreClient
-from farm.errors import ResourceExhausted
+from farm.errors import Internal, ResourceExhausted
 from farm.observe import ProcessMetrics
 from farm.sockets import Sockets
 from farm.store.sqlite_schema import SCHEMA_VERSION
 from farm.store.sqlite_snapshot import DATABASE
-from farm.wire import Kind, Op, Published
+from farm.wire import Grant, Kind, Op, Published
 from tests.farm_process import ROOT
 from tests.faults.conftest import StartStore
 from tests.store.harness import ManualClock, make_first_version, open_sqlite
@@ -41,6 +41,37 @@ def replies(store: StoreProcess) -> int:
         store._asker.recv_multipart()
         count += 1
     return count
+
+
+def lease(session: str, number: int) -> bytes:
+    return wire.pack(Kind.LEASE, session, number, 10, [], [], [])
+
+
+def test_an_answer_to_a_question_asked_anew_since_is_nobodys(start_store: StartStore) -> None:
+    """A group that is run one by one, for one request in it fails, may give work to a question that
+    its worker asks anew in the same group. Fault rows 33 and 117."""
+    store = start_store()
+    store.write((Op.FOLLOW, "ann", "star"))
+    store.send("first", lease("w1", 1))
+    store.send("other", lease("w2", 1))
+    store.write((Op.STATS,))  # both wait
+    store.pause()
+    store.send("posts", wire.pack(Kind.WRITE, "c", 1, [(Op.IMPORT, ["a"], []), publish("p")]))
+    store.send("anew", lease("w1", 2))
+    store.go_on()
+    answers = dict(store.receive() for _ in range(2))
+    assert {*answers} == {"posts", "other"}
+    assert [result[0] for result in answers["posts"][1][1]] == [Internal.code, 0]
+    assert [grant.post_id for grant in granted(answers["other"])] == ["p"]
+    store.send("post", wire.pack(Kind.WRITE, "c", 2, [publish("q")]))
+    answers = dict(store.receive() for _ in range(2))
+    assert [grant.post_id for grant in granted(answers["anew"])] == ["q"]
+
+
+def granted(answer: tuple[Kind, list[Any]]) -> list[Grant]:
+    kind, body = answer
+    assert kind is Kind.GRANTS
+    return list(wire.unpack_lease_answer(body).grants)
 
 
 @pytest.mark.parametrize("told", [0, 31, 63])

@@ -79,14 +79,19 @@ class StoreProcess:
 
     def ask_all(self, payloads: Sequence[bytes]) -> list[tuple[Kind, list[Any]]]:
         """Asks all of them at once; the answers in the order of the questions."""
-        numbers = [str(number).encode() for number in range(len(payloads))]
-        for number, payload in zip(numbers, payloads, strict=True):
-            self._asker.send_multipart([number, b"", payload])
-        answers = {}
-        for _ in payloads:
-            number, _, answer = self._asker.recv_multipart()
-            answers[number] = wire.unpack(answer)
-        return [answers[number] for number in numbers]
+        names = [str(number) for number in range(len(payloads))]
+        for name, payload in zip(names, payloads, strict=True):
+            self.send(name, payload)
+        answers = dict(self.receive() for _ in payloads)
+        return [answers[name] for name in names]
+
+    def send(self, name: str, payload: bytes) -> None:
+        """A question, whose answer comes with its name."""
+        self._asker.send_multipart([name.encode(), b"", payload])
+
+    def receive(self) -> tuple[str, tuple[Kind, list[Any]]]:
+        name, _, answer = self._asker.recv_multipart()
+        return name.decode(), wire.unpack(answer)
 
     def push(self, payload: bytes) -> None:
         self._pusher.send(payload)
