@@ -305,15 +305,7 @@ async def _one_at_a_time(address: str, author: str, times: int, rest_s: float) -
     async with _channel(address) as channel:
         publish = _call(channel, f"{PUBLISHER}/PublishPost")
         request = post(author).SerializeToString()
-        latencies = []
-        started_s, spent_s = time.perf_counter(), cpu_s()
-        for _ in range(times):
-            asked_s = time.perf_counter()
-            await publish(request)
-            latencies.append((time.perf_counter() - asked_s) * 1000)
-            await asyncio.sleep(rest_s)
-        took_s = time.perf_counter() - started_s
-        return Load(times, took_s, cpu_s() - spent_s, latencies)
+        return await _timed(lambda: publish(request), times, rest_s)
 
 
 async def _publish_to_delivered(address: str, author: str, times: int, rest_s: float) -> Load:
@@ -321,18 +313,27 @@ async def _publish_to_delivered(address: str, author: str, times: int, rest_s: f
         publish = _call(channel, f"{PUBLISHER}/PublishPost")
         ask = _call(channel, f"{OPERATIONS}/GetLedger")
         request = post(author).SerializeToString()
-        latencies = []
-        started_s, spent_s = time.perf_counter(), cpu_s()
-        for _ in range(times):
-            asked_s = time.perf_counter()
+
+        async def until_delivered() -> None:
             done = hark_pb2.PublishPostResponse.FromString(await publish(request))
             asking = hark_pb2.GetLedgerRequest(post_id=done.post_id).SerializeToString()
             while not _all_delivered(await ask(asking)):
                 pass
-            latencies.append((time.perf_counter() - asked_s) * 1000)
-            await asyncio.sleep(rest_s)
-        took_s = time.perf_counter() - started_s
-        return Load(times, took_s, cpu_s() - spent_s, latencies)
+
+        return await _timed(until_delivered, times, rest_s)
+
+
+async def _timed(deed: Callable[[], Awaitable[object]], times: int, rest_s: float) -> Load:
+    """How long each took, one after the other with a rest between them."""
+    latencies = []
+    started_s, spent_s = time.perf_counter(), cpu_s()
+    for _ in range(times):
+        asked_s = time.perf_counter()
+        await deed()
+        latencies.append((time.perf_counter() - asked_s) * 1000)
+        await asyncio.sleep(rest_s)
+    took_s = time.perf_counter() - started_s
+    return Load(times, took_s, cpu_s() - spent_s, latencies)
 
 
 def _all_delivered(answer: bytes) -> bool:
