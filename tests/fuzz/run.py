@@ -72,7 +72,7 @@ def fuzz_port(
             for what in place.wrong():
                 tally.blame(what)
         if piece == 0:
-            watch.settle_memory()
+            watch.settle()
     result = Result(tally, time.monotonic() - begun_s, watch.dead(), {})
     _judge(result, watch)
     return result

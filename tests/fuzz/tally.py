@@ -67,12 +67,12 @@ class Watch:
         self._look = look
         self.before = {pid: (title, cost_of(pid)) for pid, title in look().items()}
 
-    def settle_memory(self) -> None:
-        """Counts growth from now on: what the first inputs take, all others share."""
-        for pid, (title, cost) in self.before.items():
-            if is_alive(pid):
-                now = Cost(cost_of(pid).memory_bytes, cost.descriptors)
-                self.before[pid] = (title, now)
+    def settle(self) -> None:
+        """Counts growth from now on: what the first inputs take, all others share, and whatever
+        belongs to a farm and connects only after its start has connected."""
+        self.before |= {
+            pid: (title, cost_of(pid)) for pid, (title, _) in self.before.items() if is_alive(pid)
+        }
 
     def dead(self) -> list[str]:
         now = self._look()
