@@ -3,7 +3,8 @@
 gRPC reads calls off the connections by itself, keeps them in the order they came and hands them
 over one at a time; it tells neither how many it keeps nor since when. So while many are in flight a
 call of our own goes the same way every few milliseconds. As long as that is not back, whoever is
-handed over came before it, and has waited for longer.
+handed over came before it, and has waited for longer. Once it is back the next one tells, so the
+last must never have been sent long ago; the longer the queue, the less exactly it need be known.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from farm.clock import Clock
 from gateway.standard import HEALTH_CHECK
 
 EVERY_S = 0.02
-UNDER_WAY_MAX = 16
+OF_THE_WAIT = 1 / 16  # so exactly: 90 calls are under way in a queue of half a minute
 PATIENCE_S = 30.0
 _NEVER_MS = 2**31 - 1
 
@@ -43,12 +44,13 @@ class QueueDelay:
         if not busy and not self._under_way:
             return 0.0
         now_s = self._clock.monotonic_s()
-        if now_s - self._sent_s >= EVERY_S and len(self._under_way) < UNDER_WAY_MAX:
+        waited_s = now_s - next(iter(self._under_way.values()), now_s)
+        if now_s - self._sent_s >= max(EVERY_S, waited_s * OF_THE_WAIT):
             self._sent_s = now_s
             task = asyncio.create_task(self._go())
             self._under_way[task] = now_s
             task.add_done_callback(self._under_way.pop)
-        return now_s - next(iter(self._under_way.values()), now_s)
+        return waited_s
 
     async def _go(self) -> None:
         # That it failed is no news: it was on its way for as long as it was.

@@ -11,7 +11,7 @@ import pytest
 
 from farm.clock import SystemClock
 from gateway.calls import WAITED_MAX_S, Calls
-from gateway.queue_delay import EVERY_S, UNDER_WAY_MAX, QueueDelay
+from gateway.queue_delay import EVERY_S, QueueDelay
 from tests.gateway.test_calls import Held, publish
 from tests.store.harness import ManualClock
 
@@ -57,15 +57,27 @@ async def test_whoever_comes_now_waited_as_long_as_the_oldest_that_is_not_back()
     assert not queue.waiting, "who is not busy need not look"
 
 
-async def test_only_so_many_are_under_way_and_one_in_so_long() -> None:
+@pytest.mark.parametrize("long_s", [0.2, 0.5, 2.0, 25.0])
+async def test_a_queue_is_known_to_a_part_of_its_length_and_by_few_calls(long_s: float) -> None:
+    """However long each waits in it, while one after the other comes back."""
     queue, clock = Queue(), ManualClock()
     delay = QueueDelay(queue.enter, clock)
-    for _ in range(UNDER_WAY_MAX + 5):
-        delay.at_least_s(busy=True)
-        delay.at_least_s(busy=True)
+    sent_s: deque[float] = deque()
+    begun_s, most = clock.monotonic_s(), 0
+    for _ in range(4_000):
+        now_s = clock.monotonic_s()
+        while sent_s and now_s - sent_s[0] >= long_s:
+            sent_s.popleft()
+            await queue.let_in()
+        before = len(queue.waiting)
+        told_s = delay.at_least_s(busy=True)
         await settled()
-        clock.pass_s(1.5 * EVERY_S)
-    assert len(queue.waiting) == UNDER_WAY_MAX
+        sent_s.extend([now_s] * (len(queue.waiting) - before))
+        most = max(most, len(queue.waiting))
+        if now_s - begun_s > long_s:
+            assert long_s * 0.85 - 2 * EVERY_S <= told_s <= long_s
+        clock.pass_s(max(EVERY_S, long_s / 100) / 3)
+    assert most < 100
 
 
 async def test_one_that_fails_is_back_too() -> None:
