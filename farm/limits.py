@@ -16,6 +16,8 @@ EDGES_PER_MESSAGE_MAX = 10_000
 INBOX_PAGE_MAX = 100
 INBOX_PAGE_DEFAULT = 20
 MARKS_PER_CALL_MAX = 1_000
+NOTIFICATION_ID_CHARACTERS_MAX = 25  # 64 bits of the post, 32 of the person, a dot between
+TOKEN_CHARACTERS_MAX = 1_000
 DEAD_LETTERS_PAGE_MAX = 100
 DEAD_LETTERS_PAGE_DEFAULT = 50
 PEOPLE_PAGE_MAX = 10_000
@@ -55,6 +57,14 @@ def check_text(value: str) -> str:
     except UnicodeEncodeError:
         raise InvalidArgument(f"'{shown(value)}': must be valid UTF-8") from None
     return value
+
+
+def check_token(field: str, token: str) -> str:
+    """A cursor or page token that may have been given out here: valid UTF-8, and no longer than any
+    of them. Whoever signs them looks at the rest, and refuses in the same words."""
+    if len(token) > TOKEN_CHARACTERS_MAX:
+        raise InvalidArgument(f"{field}: was not given out here for this; leave it out")
+    return check_text(token)
 
 
 def check_content(field: str, value: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
 from tests.farm_process import FarmProcess, wait_until
 from tests.gateway.conftest import NewId
+from tests.gateway.gateway_process import Surroundings
 from tests.web.web_process import data
 
 pytestmark = pytest.mark.process
@@ -279,3 +281,28 @@ def test_a_refused_mark_has_marked_nothing(inbox: Any, reader: str) -> None:
         with pytest.raises(grpc.RpcError):
             inbox.MarkRead(mark)
     assert not any(one.read for one in all_of(inbox, reader))
+
+
+def test_large_marks_hold_up_nobody(alone: Surroundings) -> None:
+    """Together they are more than a message to the store may be; all of them wait for it."""
+    store = alone.store()
+    alone.gateway().wait_for_line("serving")
+    with alone.channel() as channel:
+        publisher: Any = hark_pb2_grpc.PublisherServiceStub(channel)
+        inbox: Any = hark_pb2_grpc.InboxServiceStub(channel)
+        graph: Any = hark_pb2_grpc.SocialGraphServiceStub(channel)
+        graph.Follow(hark_pb2.FollowRequest(follower_id="ana", author_id="ben"), timeout=15)
+        store.process.send_signal(signal.SIGSTOP)
+        large = Mark(user_id="nobody", notification_ids=["x" * 3_900] * 1_000)
+        marks = [inbox.MarkRead.future(large, timeout=30) for _ in range(20)]
+        cursors = [
+            inbox.MarkRead.future(Mark(user_id="ana", up_to="x" * 3_900_000), timeout=30)
+            for _ in range(20)
+        ]
+        for one in cursors:  # these know without the store
+            assert f"up_to: {NOT_GIVEN_OUT}" == one.exception().details()
+        post = hark_pb2.PublishPostRequest(author_id="ben", content="Hello")
+        posts = [publisher.PublishPost.future(post, timeout=5) for _ in range(10)]
+        store.process.send_signal(signal.SIGCONT)
+        assert {one.result().notifications_queued for one in posts} == {1}
+        assert {one.exception().code() for one in marks} == {grpc.StatusCode.NOT_FOUND}
