@@ -105,6 +105,7 @@ class Lane:
         self._requests = itertools.count(1)
         self._waiting: deque[_Waiting] = deque()
         self._operations_waiting = 0
+        self._silent_since_s: float | None = None  # the first question that has no answer yet
         self._wake = asyncio.Event()
         self._enough = asyncio.Event()  # gathered, for a request
         self._loop = asyncio.get_running_loop()
@@ -113,6 +114,11 @@ class Lane:
     @property
     def waiting(self) -> int:
         return self._operations_waiting
+
+    def silent_s(self) -> float:
+        """For how long nothing was answered although it was asked for; 0 while all was."""
+        since_s = self._silent_since_s
+        return 0.0 if since_s is None else self._clock.monotonic_s() - since_s
 
     def close(self) -> None:
         self._task.cancel()
@@ -196,9 +202,12 @@ class Lane:
         """The results. The same request is asked again, under its id, until `GIVE_UP_S`."""
         request = next(self._requests)
         payload = wire.pack(self._kind, self._client, request, operations)
+        if self._silent_since_s is None:  # else also those before it had none
+            self._silent_since_s = self._clock.monotonic_s()
         for _ in range(int(GIVE_UP_S / ASK_TIMEOUT_S)):
             with contextlib.suppress(Unavailable):
                 kind, body = await self._asker.ask(payload, ASK_TIMEOUT_S)
+                self._silent_since_s = None
                 if kind is Kind.ANSWERS and body[0] == request and len(body[1]) == len(operations):
                     return wire.results_in(body, self._looks)
                 if kind is Kind.FAULT:
@@ -248,6 +257,10 @@ class StoreClient:
     def close(self) -> None:
         for lane in (self._writes, *self._reads):
             lane.close()
+
+    def silent_s(self) -> float:
+        """For how long the store has answered no write although there was one; 0 while it does."""
+        return self._writes.silent_s()
 
     def _write(self, op: Op, *arguments: Any) -> Awaitable[Any]:
         return self._writes.call((op, *arguments))

@@ -81,7 +81,8 @@ async def _answers(store: StoreClient) -> bool:
     except (TimeoutError, Unavailable):
         return False
     except HarkError:
-        return True  # it has more to do than it can
+        # So much waits here that it was not asked; others were, who wait for its answer.
+        return store.silent_s() < PATIENCE_S
     return True
 
 

@@ -15,6 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
+from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
 from gateway.pb.post import post_pb2, post_pb2_grpc
 from tests.farm_process import FarmProcess, StartFarm, wait_until
 from tests.gateway.gateway_process import Surroundings
@@ -96,6 +97,32 @@ def test_who_waits_for_the_store_is_told_in_the_end(alone: Surroundings) -> None
         posts_of(channel).PublishPost(post_pb2.Post(authorId="ghost", content="Hello"))
     assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
     assert refusal.value.details() == "the store does not answer; ask again with the same id"
+
+
+def test_health_says_that_the_store_hangs_also_while_very_much_waits_for_it(
+    alone: Surroundings,
+) -> None:
+    """So much that this process asks it for nothing more."""
+    alone.gateway().wait_for_line("serving")
+    store = alone.store()
+    many = hark_pb2.PublishPostsRequest(
+        posts=[hark_pb2.PublishPostRequest(author_id="ghost", content="Hello")] * 1_000
+    )
+    with alone.channel() as channel:
+        publisher: Any = hark_pb2_grpc.PublisherServiceStub(channel)
+        publisher.PublishPosts(many, timeout=15)
+        watch = health_of(channel).Watch(health_pb2.HealthCheckRequest(), timeout=30)
+        assert any(answer.status == SERVING for answer in watch)
+        store.process.send_signal(signal.SIGSTOP)
+        first = publisher.PublishPosts.future(many, timeout=20)
+        waiting = [publisher.PublishPosts.future(many, timeout=20) for _ in range(6)]
+        assert next(watch).status == NOT_SERVING
+        assert not first.done()  # it is given up after ten seconds
+        store.process.send_signal(signal.SIGCONT)
+        assert next(watch).status == SERVING
+        assert len(first.result().results) == 1_000
+        refused = [one for one in waiting if one.exception() is not None]
+        assert {one.code() for one in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
 def test_sigterm_ends_what_was_begun_and_says_so_first(alone: Surroundings) -> None:
