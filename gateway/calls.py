@@ -4,7 +4,8 @@ gRPC hands over the bytes of a request as they came. They are parsed here rather
 would answer what does not parse with INTERNAL and the text of the exception.
 
 Streams of responses stay for hours, so they have a number of their own beside the calls, and a
-process that is to end tells them so instead of waiting for them.
+process that is to end tells them so instead of waiting for them. Streams of requests last as long
+as whoever sends likes, so they have one too; what they began is waited for.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ BUSY_FROM = 96
 WAITED_MAX_S = 0.1
 BYTES_MAX = 256 * 1024 * 1024
 STREAMS_MAX = 20_000
+# They share what is gathered for one commit, and with so many each still has room for a whole
+# message; more of them would only each take longer.
+REQUEST_STREAMS_MAX = 16
 GONE_S = 1.0
 RETRY_AFTER_MS = 1_000
 RETRY_AFTER_MAX_MS = 10_000
@@ -77,6 +81,7 @@ class Calls:
         calls_max: int = CALLS_MAX,
         bytes_max: int = BYTES_MAX,
         streams_max: int = STREAMS_MAX,
+        request_streams_max: int = REQUEST_STREAMS_MAX,
     ) -> None:
         self._chance = chance
         self._clock = clock
@@ -86,6 +91,8 @@ class Calls:
         self._bytes_left = bytes_max
         self._streams: set[asyncio.Task[Any]] = set()
         self._streams_max = streams_max
+        self._request_streams = 0
+        self._request_streams_max = request_streams_max
         self._last_turn_ms = 0.0  # when the last of those is told to come who were refused
         self._ending = False
         self._idle = asyncio.Event()
@@ -147,9 +154,10 @@ class Calls:
         self, name: str, parse: Callable[[bytes], Message], method: Answering
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
         async def call(raws: AsyncIterator[bytes], context: Context) -> bytes:
-            if (refused := self._no_call_because(0)) is not None:
+            if (refused := self._no_request_stream_because()) is not None:
                 await abort(context, refused)
-            self._enter(0)
+            self._request_streams += 1
+            self._idle.clear()
             try:
                 return (await method(parse(raw) async for raw in raws)).SerializeToString()
             except HarkError as refusal:
@@ -157,7 +165,8 @@ class Calls:
             except Exception:  # noqa: BLE001  whatever it is, its text stays here
                 error = self._unexpected(name)
             finally:
-                self._leave(0)
+                self._request_streams -= 1
+                self._look_whether_idle()
             return await abort(context, error)
 
         return call
@@ -202,7 +211,8 @@ class Calls:
         self._look_whether_idle()
 
     def _look_whether_idle(self) -> None:
-        if self._calls_left == self._calls_max and not self._streams:
+        calls = self._calls_max - self._calls_left
+        if not calls and not self._request_streams and not self._streams:
             self._idle.set()
 
     def _no_call_because(self, size: int) -> HarkError | None:
@@ -232,10 +242,13 @@ class Calls:
             return _ENDS
         if len(self._streams) < self._streams_max:
             return None
-        return ResourceExhausted(
-            f"{self._streams_max} streams are open here, as many as may be; ask again later",
-            retry_after_ms=RETRY_AFTER_MS,
-        )
+        return _too_many(f"{self._streams_max} streams")
+
+    def _no_request_stream_because(self) -> HarkError | None:
+        refused = self._no_call_because(0)
+        if refused is None and self._request_streams >= self._request_streams_max:
+            return _too_many(f"{self._request_streams_max} streams of requests")
+        return refused
 
     def _unexpected(self, name: str) -> Internal:
         """A bug: the caller learns a number, the log what happened."""
@@ -248,6 +261,13 @@ class Calls:
             f"something went wrong here, error id {error_id}; whether it took effect is unknown: "
             "ask again with the same id"
         )
+
+
+def _too_many(those: str) -> ResourceExhausted:
+    return ResourceExhausted(
+        f"{those} are open here, as many as may be; ask again later",
+        retry_after_ms=RETRY_AFTER_MS,
+    )
 
 
 async def _write_all(responses: AsyncGenerator[Message], context: Context) -> None:

@@ -335,3 +335,96 @@ async def test_a_bug_within_a_stream_is_a_number_outside(caplog: pytest.LogCaptu
     fields: dict[str, str] = record.fields  # type: ignore[attr-defined]
     assert f"something went wrong here, error id {fields['error_id']};" in str(error.details())
     assert "ZeroDivisionError: a secret of ours" in fields["traceback"]
+
+
+# Streams of requests
+
+
+class Taking:
+    """A method that takes requests for as long as they come, in a server of its own; beside it one
+    that answers at once."""
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+
+    async def take(
+        self, requests: AsyncIterator[hark_pb2.ImportFollowsRequest]
+    ) -> hark_pb2.ImportFollowsResponse:
+        return hark_pb2.ImportFollowsResponse(added=len([one async for one in requests]))
+
+    async def answer(self, request: hark_pb2.PublishPostRequest) -> hark_pb2.PublishPostResponse:
+        return hark_pb2.PublishPostResponse(post_id=request.post_id)
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[grpc.aio.Channel]:
+        services = hark_pb2.DESCRIPTOR.services_by_name
+        offered = (
+            Service(services["SocialGraphService"], {"ImportFollows": self.take}),
+            Service(services["PublisherService"], {"PublishPost": self.answer}),
+        )
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers([self.calls.handlers(one) for one in offered])
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                yield channel
+        finally:
+            await server.stop(0)
+
+
+def open_import(channel: grpc.aio.Channel) -> Any:
+    """One that has sent nothing yet."""
+    method = "/hark.v1.SocialGraphService/ImportFollows"
+    return channel.stream_unary(method, bytes, hark_pb2.ImportFollowsResponse.FromString)()
+
+
+async def begin_import(channel: grpc.aio.Channel) -> Any:
+    """One that has sent a message, and may send more."""
+    stream = open_import(channel)
+    await stream.write(b"")
+    return stream
+
+
+async def test_streams_of_requests_leave_calls_their_place() -> None:
+    taking = Taking(
+        Calls(random.Random(1), SystemClock(), not_at_all, calls_max=1, request_streams_max=2)
+    )
+    async with taking.serve() as channel:
+        streams = [await begin_import(channel) for _ in range(2)]
+        assert await publish(channel) is None
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await open_import(channel)
+        assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        sentence = "2 streams of requests are open here, as many as may be; ask again later"
+        assert refusal.value.details() == sentence
+        assert refusal.value.trailing_metadata()["grpc-retry-pushback-ms"] == "1000"
+        assert await publish(channel) is None
+        for _ in range(3):  # each that ends makes room for one
+            ended = streams.pop(0)
+            await ended.done_writing()
+            assert (await ended).added == 1
+            streams.append(await begin_import(channel))
+        for one in streams:
+            await one.done_writing()
+            assert (await one).added == 1
+        await asyncio.wait_for(taking.calls.idle(), 5)
+
+
+async def test_a_stream_of_requests_is_waited_for_at_the_end() -> None:
+    taking = Taking(Calls(random.Random(1), SystemClock(), not_at_all))
+    async with taking.serve() as channel:
+        stream = await begin_import(channel)
+        assert await publish(channel) is None
+        idle = asyncio.create_task(taking.calls.idle())
+        taking.calls.end()
+        late = await publish(channel)
+        assert late is not None
+        assert late.code() is grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await open_import(channel)
+        assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert not idle.done()
+        await stream.done_writing()
+        assert (await stream).added == 1
+        await asyncio.wait_for(idle, 5)
