@@ -349,17 +349,22 @@ class StoreClient:
             self._many_in_flight -= 1
         if answers and all(answer[0] == Unavailable.code for answer in answers):
             raise from_code(*answers[0])
-        refused = sum(answer[0] == ResourceExhausted.code for answer in answers)
-        full = 2 * refused > max(len(answers), MANY_POSTS)
-        self._full_until_s = self._clock.monotonic_s() + STEP_ASIDE_S if full else None
-        waiting = iter(answers)
-        outcomes = [
-            one if isinstance(one, HarkError) else _outcome(next(waiting)) for one in checked
-        ]
+        answered = [_outcome(answer) for answer in answers]
+        self._note_whether_full(answered)
+        waiting = iter(answered)
+        outcomes = [one if isinstance(one, HarkError) else next(waiting) for one in checked]
         for name, count in Counter(map(_metric_of, outcomes)).items():
             self._published(name).inc(count)
         self._metrics.publish_duration.observe(self._clock.monotonic_s() - started_s)
         return outcomes
+
+    def _note_whether_full(self, answered: Sequence[wire.Published | HarkError]) -> None:
+        """By a new post that was taken; known ones are answered also where no new ones are."""
+        refused = sum(isinstance(one, ResourceExhausted) for one in answered)
+        if 2 * refused > max(len(answered), MANY_POSTS):
+            self._full_until_s = self._clock.monotonic_s() + STEP_ASIDE_S
+        elif any(isinstance(one, wire.Published) and not one.duplicate for one in answered):
+            self._full_until_s = None
 
     async def post(self, post_id: str) -> wire.Post | None:
         """The post with its ledger, or None."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from farm import wire
-from farm.client import BATCH_BYTES_MAX, StoreClient
+from farm.client import BATCH_BYTES_MAX, MANY_POSTS, STEP_ASIDE_S, NewPost, StoreClient
 from farm.clock import SystemClock
-from farm.errors import InvalidArgument
+from farm.errors import InvalidArgument, ResourceExhausted
 from farm.limits import MARKS_PER_CALL_MAX, NOTIFICATION_ID_CHARACTERS_MAX, TOKEN_CHARACTERS_MAX
 from farm.observe import ProcessMetrics
 from farm.sockets import Addresses, Sockets
@@ -22,11 +22,26 @@ CALL_BYTES_MAX = 4 * 1024 * 1024
 WITHIN_S = 20
 
 
+FULL = wire.failed(ResourceExhausted("no room", retry_after_ms=1_000))
+
+
+class MovedClock(SystemClock):
+    """Goes on, and forward where a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.ahead_s
+
+
 class StoreByHand:
-    """Answers whatever it is asked; keeps the requests to write."""
+    """Answers each write with the same, and keeps its request; nothing is unread."""
 
     def __init__(self, sockets: Sockets, addresses: Addresses) -> None:
         self.requests: list[list[Any]] = []
+        self.answer: Sequence[Any] = wire.ok(0)
         servers = [sockets.async_server(at) for at in (addresses.store, addresses.reader(1))]
         self._serving = [asyncio.create_task(server.serve(self._answer)) for server in servers]
 
@@ -35,7 +50,7 @@ class StoreByHand:
         if kind is Kind.READ:
             return wire.pack_answers(request, [wire.ok(0)] * len(operations))
         self.requests.append(operations)
-        return wire.pack(Kind.ANSWERS, request, [wire.ok(0)] * len(operations))
+        return wire.pack(Kind.ANSWERS, request, [self.answer] * len(operations))
 
     def close(self) -> None:
         for task in self._serving:
@@ -58,11 +73,16 @@ async def store(sockets: Sockets, tmp_path: Path) -> AsyncIterator[StoreByHand]:
 
 
 @pytest.fixture
+def clock() -> MovedClock:
+    return MovedClock()
+
+
+@pytest.fixture
 async def client(
-    sockets: Sockets, store: StoreByHand, tmp_path: Path
+    sockets: Sockets, store: StoreByHand, tmp_path: Path, clock: MovedClock
 ) -> AsyncIterator[StoreClient]:
     made = StoreClient(
-        sockets, Addresses(tmp_path), name="caller", readers=1, clock=SystemClock(),
+        sockets, Addresses(tmp_path), name="caller", readers=1, clock=clock,
         metrics=ProcessMetrics(),
     )  # fmt: skip
     yield made
@@ -108,3 +128,50 @@ async def test_a_cursor_that_is_too_long_does_not_travel(
             await asked
         assert refusal.value.message == f"{field}: was not given out here for this; leave it out"
     assert store.requests == [[[Op.MARK_UP_TO, "ann", longest]]]
+
+
+def posts(count: int, *, author_id: str = "ann") -> list[NewPost]:
+    return [NewPost(f"p{n}", author_id, "Hello", None) for n in range(count)]
+
+
+async def steps_aside(client: StoreClient) -> bool:
+    """Whether many posts are refused while others are on their way."""
+    trying = asyncio.create_task(client.publish_many(posts(1)))
+    await asyncio.sleep(0)
+    try:
+        client.check_room()
+    except ResourceExhausted:
+        return True
+    finally:
+        await trying
+    return False
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        ([], FULL),
+        (posts(MANY_POSTS, author_id=""), FULL),
+        (posts(1), FULL),
+        (posts(1), wire.ok(wire.Published("p0", 1, 1, duplicate=True))),
+    ],
+    ids=["none", "invalid", "few and refused", "known"],
+)
+async def test_many_posts_step_aside_until_one_was_taken(
+    store: StoreByHand, client: StoreClient, clock: MovedClock,
+    call: list[NewPost], answer: Sequence[Any],
+) -> None:  # fmt: skip
+    store.answer = FULL
+    await client.publish_many(posts(MANY_POSTS))
+    store.answer = answer
+    await client.publish_many(call)
+    with pytest.raises(ResourceExhausted):
+        client.check_room()
+    clock.ahead_s += STEP_ASIDE_S
+    client.check_room()  # from now on one call at a time may try
+    assert await steps_aside(client)
+    await client.publish_many(call)
+    assert await steps_aside(client)
+    store.answer = wire.ok(wire.Published("p0", 1, 1, duplicate=False))
+    await client.publish_many(posts(1))
+    assert not await steps_aside(client)
