@@ -18,6 +18,7 @@ from farm.store.storage import BatchKey, Storage
 QUANTUM = 64  # recipients
 SLICE_MAX = 1_024  # of a larger batch so many at once
 EXTRA = 8  # one part in so many
+PICKS_MAX = 1_024  # parts at once: each comes with its post, and all go out in one message
 OPEN_POSTS_MAX = 20_000  # posts whose ready parts are remembered; those of others are looked up
 
 ReadyPart = tuple[int, int, int]  # channel, segment, part
@@ -54,11 +55,11 @@ class Turns:
     def take(
         self, want: int, load: Callable[[BatchKey], Batch | None]
     ) -> list[tuple[Batch, int, int]]:
-        """About `want` recipients, as (batch, part, how many), fairly by author; none of batches
-        that `load` finds broken."""
+        """About `want` recipients, as (batch, part, how many), fairly by author, of `PICKS_MAX`
+        parts at most; none of batches that `load` finds broken."""
         extra = want // EXTRA
         picked: dict[tuple[BatchKey, int], tuple[Batch, int, int]] = {}
-        while want > 0 and self._ring:
+        while want > 0 and self._ring and len(picked) < PICKS_MAX:
             author = self._ring[0]
             credit = QUANTUM - self._debt.pop(author, 0)
             if len(self._ring) == 1:
@@ -89,13 +90,13 @@ class Turns:
         `extra` where that saves a cut; returns how many recipients."""
         posts, used = self._posts[author], 0
         credit = min(credit, most)
-        while posts and used < credit:
+        while posts and used < credit and len(picked) < PICKS_MAX:
             post = posts[0]
             parts = self._open.get(post)
             if parts is None:
                 parts = deque(self._storage.ready_parts(post, self._channels))
                 self._open[post] = parts
-            while parts and used < credit:
+            while parts and used < credit and len(picked) < PICKS_MAX:
                 channel, segment, part = parts[0]
                 batch = load((post, channel, segment))
                 if batch is None:

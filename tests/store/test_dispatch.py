@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from farm import wire
 from farm.lifecycle import REST, State, part_of
+from farm.limits import CONTENT_BYTES_MAX
 from farm.store import totals
 from farm.store.dispatch import POISON
-from farm.wire import Grant, LeaseOutcome, Op
+from farm.store.turns import PICKS_MAX
+from farm.wire import Grant, Kind, LeaseOutcome, Op
 from tests.store.conftest import MakeStore
 from tests.store.harness import Standing, Store, members, outcome
 
@@ -37,6 +40,17 @@ def deliver_all(store: Store, session: str = "w1", rounds: int = 100) -> None:
 
 
 # Leases
+
+
+def test_an_answer_holds_no_more_leases_than_a_message_can(store: Store) -> None:
+    """Each with its post, which may be long: what is too long for a message reaches nobody, again
+    and again."""
+    store.followers("star", 1)
+    content, posts = "x" * CONTENT_BYTES_MAX, PICKS_MAX + 10
+    store.group((Op.PUBLISH, f"p{number}", "star", content, 0, True) for number in range(posts))
+    answers = [store.ask(session, 10_000) for session in ("w1", "w2")]
+    assert [len(answer.grants) for answer in answers] == [PICKS_MAX, 10]
+    assert len(wire.pack(Kind.GRANTS, *answers[0])) < wire.MESSAGE_BYTES_MAX / 2
 
 
 def test_a_whole_batch_delivered_leaves_one_narrow_row(store: Store) -> None:
