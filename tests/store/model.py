@@ -207,8 +207,8 @@ class Model:
             assert sum(len(lease.keys) for lease in together) <= (32 if died == 1 else 1)
 
     def expire(self, now_s: float) -> None:
-        for lease in [lease for lease, held in self.leases.items() if held.end_s < now_s]:
-            self.end(lease)
+        for number in [number for number, held in self.leases.items() if held.end_s < now_s]:
+            self.take_back(number)
 
     def renew(self, session: str, held: list[int], now_s: float) -> list[int]:
         """The leases of those held that the session lost."""
@@ -221,6 +221,15 @@ class Model:
 
     def of(self, session: str) -> list[int]:
         return [number for number, lease in self.leases.items() if lease.session == session]
+
+    def take_back(self, number: int) -> None:
+        """From a session that is gone. What was suspected stays so: perhaps the session died of it,
+        and nobody was there to tell."""
+        lease = self.leases[number]
+        if lease.deaths:
+            left = {key for key in lease.keys if self.left(lease, key)}
+            self.deaths |= dict.fromkeys(left, lease.deaths)
+        self.end(number)
 
     def end(self, lease: int) -> None:
         del self.leases[lease]

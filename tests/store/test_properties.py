@@ -332,7 +332,7 @@ class Farm(RuleBasedStateMachine):
         self.store.call(Op.SESSIONS, living)
         for session in set(SESSIONS) - set(living):
             for lease in self.model.of(session):
-                self.model.end(lease)
+                self.model.take_back(lease)
         self.model.expire(self.now_s)
 
     @rule(seconds=st.sampled_from([0.02, 0.06, 0.2, 5.0, 11.0]))
