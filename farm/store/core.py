@@ -64,13 +64,23 @@ class Group:
     operations: list[list[Any]] = field(default_factory=list)
     outcomes: list[OutcomesMessage] = field(default_factory=list)
     leases: list[LeaseRequest] = field(default_factory=list)
+    more: bool = False  # wait to be read, and among them perhaps reports that came in time
 
-    def singly(self) -> list[Group]:
-        return [
-            *(Group(operations=[operation]) for operation in self.operations),
-            *(Group(outcomes=[message]) for message in self.outcomes),
-            *(Group(leases=[request]) for request in self.leases),
-        ]
+    def halves(self) -> tuple[Group, Group]:
+        """One to run after the other, so that all is done in the same order: outcomes first."""
+        outcomes = len(self) // 2
+        operations = max(outcomes - len(self.outcomes), 0)
+        leases = max(operations - len(self.operations), 0)
+        return (
+            Group(
+                self.operations[:operations], self.outcomes[:outcomes], self.leases[:leases],
+                more=True,
+            ),
+            Group(
+                self.operations[operations:], self.outcomes[outcomes:], self.leases[leases:],
+                more=self.more,
+            ),
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.operations) + len(self.outcomes) + len(self.leases)
@@ -177,7 +187,7 @@ class Core:
         """Applies and commits a group. Raises `CommitUnknown`: the process must end.
 
         A request that fails in an unforeseen way takes the group's transaction with it; then each
-        request gets one of its own.
+        half of the group gets one of its own, and so on until it is alone.
         """
         self._look_at_disk()
         try:
@@ -192,18 +202,18 @@ class Core:
             if len(group) <= 1:
                 return self._blame(group, error)
         answers = Answers()
-        for one in group.singly():
-            single = self.run(one)
-            answers.results += single.results
-            answers.leases |= single.leases
-            answers.frames += single.frames
+        for half in group.halves():
+            of_half = self.run(half)
+            answers.results += of_half.results
+            answers.leases |= of_half.leases
+            answers.frames += of_half.frames
         return answers
 
     def _without_room(self, group: Group, error: StorageFull) -> Answers:
         """Nothing of the group was stored, and what needs room is refused for sure, not tried one
         by one; what needs none is run once more, and so are outcomes, which set room free."""
         small = [operation for operation in group.operations if operation[0] in NEED_NO_ROOM]
-        again = Group(small, group.outcomes, group.leases)
+        again = Group(small, group.outcomes, group.leases, group.more)
         if len(again) == len(group):
             if not group.outcomes:
                 return Answers([wire.failed(error) for _ in group.operations])
@@ -234,7 +244,7 @@ class Core:
         if now_s < self._full_until_s:
             leases = self._park(requests)
         else:
-            leases = self._lease(requests, now_us, now_s)
+            leases = self._lease(requests, now_us, now_s, expire=not group.more)
         self._graph.flush()
         for number in self._presence.named:
             self._graph.came_online(number)
@@ -401,9 +411,11 @@ class Core:
         self._parked |= {r.session: r for r in requests if r.session not in self._gone}
         return {}
 
-    def _lease(self, requests: Sequence[LeaseRequest], now_us: int, now_s: float) -> _Given:
+    def _lease(
+        self, requests: Sequence[LeaseRequest], now_us: int, now_s: float, *, expire: bool
+    ) -> _Given:
         """Hands out work to those who ask and those who waited; what each gets."""
-        for session in self._dispatch.expire(now_s):
+        for session in self._dispatch.expire(now_s) if expire else ():
             # Where this process stood still, it may seem to wait; what it got now would never end.
             self._parked.pop(session, None)
         self._dispatch.promote(now_us)
@@ -417,7 +429,9 @@ class Core:
             if lost or not request.want:
                 given[request.session] = (request, lost, [])
         for session, request in self._parked.items():
-            if request.want and (grants := self._dispatch.grant(session, request.want)):
+            if not request.want or not self._dispatch.is_heard(session):
+                continue
+            if grants := self._dispatch.grant(session, request.want):
                 lost = given[session][1] if session in given else []
                 given[session] = (request, lost, grants)
         self._dispatch.flush()

@@ -81,6 +81,7 @@ class Dispatch:
         self._enabled = [channels[name] for name in enabled]
         self._turns = Turns(storage, self._enabled)
         self._fresh: dict[int, tuple[PostRow | None, Fresh]] = {}  # posts, by seq
+        self._broken: set[PartKey] = set()  # due, and passed over: they would stay the first
         self._blobs: dict[int, bytes] = {}
         self._blob_bytes = 0
         self.leases: dict[int, Lease] = {}
@@ -129,17 +130,22 @@ class Dispatch:
         """Makes ready what waited for its time, at most so much a turn."""
         if self.next_due_us is None or self.next_due_us > now_us:
             return
-        broken = False
-        for post, channel, segment, part in self._storage.due_parts(now_us, PROMOTED_PER_TURN_MAX):
+        most = PROMOTED_PER_TURN_MAX + len(self._broken)
+        due = self._storage.due_parts(now_us, most)
+        for key in due:
+            post, channel, segment, part = key
+            if key in self._broken:
+                continue
             batch = self._sound_batch((post, channel, segment))
-            broken = broken or batch is None
-            if batch is not None and part in batch.parts:
+            if batch is None:
+                self._broken.add(key)
+            elif part in batch.parts:
                 batch.promote(part)
                 self._touched.add(batch)
                 self._turns.add(batch.post.author, post)
         self.flush()
         self.next_due_us = self._storage.next_due_us()
-        if broken and self.next_due_us is not None:
+        if self._broken and self.next_due_us is not None and len(due) < most:
             self.next_due_us = max(self.next_due_us, now_us + BROKEN_AGAIN_US)
 
     def oldest_seconds(self, now_us: int) -> float:
@@ -199,6 +205,11 @@ class Dispatch:
             self._end(lease)
         self._session_ends_s[session] = now_s + self._terms.lease.lease_ms / 1000
         return [lease for lease in request.held if self.leases.get(lease) not in own]
+
+    def is_heard(self, session: str) -> bool:
+        """Whether it has asked, so that what it holds comes to an end. What memory was read anew
+        since, nobody knows how long ago it was, and it will ask again."""
+        return session in self._session_ends_s
 
     def expire(self, now_s: float) -> list[str]:
         """Takes back the leases of sessions that have not asked on in time. Returns those."""

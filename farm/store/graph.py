@@ -10,15 +10,17 @@ others when it is full, so that a follow costs the rewriting of a small set what
 from __future__ import annotations
 
 import array
+import logging
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from farm.audience import HIGHEST, BitMap, between, seal, split, unseal
-from farm.errors import InvalidArgument, NotFound, ResourceExhausted
+from farm.errors import Corrupt, InvalidArgument, NotFound, ResourceExhausted
 from farm.failpoints import Point, passing
 from farm.lifecycle import Reason
 from farm.limits import shown
+from farm.observe import log
 from farm.packed import (
     AUTHOR,
     FOLLOWER,
@@ -310,8 +312,13 @@ class Graph:
         if not online:
             return online
         if author.online is None:
-            found = [online & self._members(author, segment) for segment in author.segments]
-            author.online = BitMap.union(*found) if found else BitMap()
+            author.online = BitMap()
+            for segment in author.segments:
+                try:
+                    author.online |= online & self._members(author, segment)
+                except Corrupt as error:
+                    # To be told live is the least of it; what others were sent must be counted.
+                    log(logging.ERROR, "who follows cannot be read, and is not told", why=error)
         if not author.online:
             return author.online
         return (author.online & online) - author.muted

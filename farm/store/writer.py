@@ -211,16 +211,15 @@ class Writer:
         """All that waits, up to a limit, and who asked for which operations of it."""
         group = Group()
         writes: Writes = {}
-        bytes_left = GROUP_BYTES_MAX
-        for _ in range(GROUP_MESSAGES_MAX):
+        bytes_left, messages_left = GROUP_BYTES_MAX, GROUP_MESSAGES_MAX
+        while bytes_left > 0 and messages_left:
             request = self._requests.receive()
             if request is None:
                 break
             envelope, payload = request
             self._understand(envelope, payload, group, writes)
             bytes_left -= len(payload)
-            if bytes_left < 0:
-                break
+            messages_left -= 1
         leases_left = GROUP_OUTCOMES_MAX
         if group.operations:
             leases_left = GROUP_OUTCOMES_BEHIND_WRITES_MAX
@@ -230,6 +229,7 @@ class Writer:
             if outcome is None:
                 break
             leases_left -= max(self._understand_outcomes(outcome, group), 1)
+        group.more = bytes_left <= 0 or not messages_left or leases_left <= 0
         return group, writes
 
     def _understand_outcomes(self, payload: bytes, group: Group) -> int:
@@ -287,7 +287,7 @@ class Writer:
                 self._requests.reply(envelope, payload)
         for session, answer in answers.leases.items():
             waits = self._waiting.get(session)
-            # Where a group was run one by one, it may be to a question that was asked anew since:
+            # Where a group was run in halves, it may be to a question that was asked anew since:
             # nobody waits for that, and what it grants comes back with the next one.
             if waits is not None and waits.request == answer.request:
                 del self._waiting[session]

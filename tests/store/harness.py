@@ -52,6 +52,9 @@ class ManualClock:
         return 1_000.0 + self._passed_s
 
 
+RAISES = (Op.IMPORT, ["one"], ["two", "lists", "of other lengths"])  # in an unforeseen way
+
+
 def open_sqlite(directory: Path) -> Storage:
     return SqliteStorage.create_or_open(directory, chance=random.Random(7), now_us=START_US)
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from functools import partial
 from pathlib import Path
 
 import pytest
+import zmq
 
+from farm import wire
 from farm.lifecycle import State
-from farm.store.core import DAY_US
+from farm.observe import ProcessMetrics
+from farm.sockets import Addresses, Sockets
+from farm.store import totals
+from farm.store.core import DAY_US, Group
+from farm.store.dispatch import PROMOTED_PER_TURN_MAX
 from farm.store.sqlite import SqliteStorage
 from farm.store.storage import StorageFull
-from farm.wire import Op
-from tests.store.harness import Store, members, open_sqlite, outcome
+from farm.store.writer import GROUP_OUTCOMES_MAX, Writer
+from farm.wire import Kind, LeaseOutcome, Op
+from tests.store.harness import RAISES, Store, members, open_sqlite, outcome
 
 
 @pytest.fixture
@@ -117,3 +126,102 @@ def test_a_batch_whose_rows_make_no_sense_stops_nobody_else(tmp_path: Path, stat
     store.group()
     assert store.publish("q", "eve").queued == 1
     assert store.granted(store.ask("w2", 100)) == ["cat"]
+
+
+def test_a_death_counts_after_the_last_report_also_where_the_group_breaks(store: Store) -> None:
+    """Fault rows 33 and 34: what is run in halves is run in the same order."""
+    store.followers("bob", 5)
+    store.publish("p", "bob")
+    (grant,) = store.ask("w", 10).grants
+    last = store.message("w", outcome(grant, delivered=members(grant)))
+    store.group([(Op.SESSION_DIED, "w"), RAISES], outcomes=[last])
+    assert store.ledger("p")["simulated"].delivered == 5
+    assert store.ask("w2", 10).grants == []
+
+
+def test_who_waited_for_work_when_a_group_broke_gets_none_that_never_ends(store: Store) -> None:
+    """Memory was read anew, and who holds nothing is not in it. Fault row 33."""
+    store.followers("bob", 5)
+    assert not store.group(leases=[store.request("w", 10)]).leases
+    publish = (Op.PUBLISH, "p", "bob", "hello", 0, True)
+    store.group([RAISES, publish])
+    for _ in range(12):
+        store.pass_s(1)
+    assert len(store.granted(store.ask("w2", 10))) == 5
+
+
+def test_many_retries_that_cannot_be_read_hold_up_no_others(tmp_path: Path) -> None:
+    """More of them than are looked at in a turn, and all due before. Fault row 114."""
+    store = Store(partial(open_sqlite, tmp_path))
+    store.follow("ann", "bob")
+    store.follow("cat", "eve")
+    for number in range(PROMOTED_PER_TURN_MAX + 10):
+        store.publish(f"p{number}", "bob")
+    grants = store.ask("w", 1_000).grants
+    store.tell("w", *(outcome(grant, retry=members(grant)) for grant in grants))
+    change(store, "update post set content = 'changed'")
+    store.reopen()
+    store.pass_s(60)
+    store.publish("q", "eve")
+    (grant,) = store.ask("w", 1_000).grants
+    store.tell("w", outcome(grant, retry=members(grant)))
+    for _ in range(10):
+        store.pass_s(2)
+    assert store.granted(store.ask("w2", 100)) == ["cat"]
+
+
+def test_a_broken_segment_of_somebody_online_holds_up_no_report(store: Store) -> None:
+    """Who is online is looked for in all of an author's segments. Fault row 114."""
+    store.followers("star", 9_000)
+    store.follow("ann", "bob")
+    store.publish("p", "star")
+    store.publish("q", "bob")
+    change(store, "update segment set members = zeroblob(30) where id = (select max(id) from"
+           " segment where author = (select number from user where id = 'star'))")  # fmt: skip
+    store.reopen()
+    store.call(Op.ONLINE, "web", "web-1", ["f1", "ann"], [])
+    grants = store.ask("w", 20_000).grants
+    assert {grant.post_id for grant in grants} == {"p", "q"}
+    store.tell("w", *(outcome(grant, others=State.DELIVERED) for grant in grants))
+    assert store.ledger("q")["simulated"].delivered == 1
+    assert store.ledger("p")["simulated"].delivered > 0
+    assert store.publish("r", "star").queued == 9_000
+
+
+def test_a_report_that_came_in_time_counts_however_many_came_before(tmp_path: Path) -> None:
+    """The store stood still for longer than a lease holds, and reads reports a part at a time.
+    Fault row 32."""
+    store = Store(partial(open_sqlite, tmp_path))
+    store.followers("bob", 1)
+    store.followers("eve", 1)
+    store.publish("p", "bob")
+    store.publish("q", "eve")
+    first, second = (
+        store.message("w", outcome(grant, others=State.DELIVERED))
+        for grant in store.ask("w", 10).grants
+    )
+    store.clock.pass_s(12)
+    store.core.run(Group(outcomes=[first], more=True))
+    store.core.run(Group(outcomes=[second]))
+    assert (store.counter(totals.SENT), store.counter(totals.STALE)) == (2, 0)
+
+
+def test_a_group_says_whether_more_waits_than_it_took(store: Store) -> None:
+    directory = Path(tempfile.mkdtemp())
+    sockets, context = Sockets(), zmq.Context()
+    try:
+        addresses = Addresses(directory)
+        writer = Writer(store.core, sockets, addresses, store.clock, ProcessMetrics())
+        worker = context.socket(zmq.PUSH)
+        worker.connect(addresses.outcomes)
+        for leases, more in ((1, False), (GROUP_OUTCOMES_MAX, True)):
+            told = [LeaseOutcome(7, True, [])] * leases
+            worker.send(wire.pack(Kind.OUTCOMES, "w", 1, told, [], 0.0))
+            writer._waiter.wait(5)
+            group, _ = writer._collect()
+            assert len(group.outcomes) == 1
+            assert group.more is more
+    finally:
+        context.destroy(linger=0)
+        sockets.close()
+        shutil.rmtree(directory)

@@ -15,9 +15,7 @@ from farm.store.core import FULL_PAUSE_S
 from farm.store.storage import StorageFull
 from farm.wire import Op
 from tests.store.conftest import MakeStore
-from tests.store.harness import Store, outcome
-
-RAISES = (Op.IMPORT, ["one"], ["two", "lists", "of other lengths"])
+from tests.store.harness import RAISES, Store, outcome
 
 
 def publish(post: str, author: str, content: str = "hello") -> tuple[Any, ...]:

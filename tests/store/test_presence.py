@@ -15,9 +15,7 @@ from farm.store.core import DAY_US
 from farm.store.presence import SESSION_HOLDS_S
 from farm.wire import Concern, Frame, Online, Op
 from tests.store.conftest import MakeStore
-from tests.store.harness import Store, outcome
-
-RAISES = (Op.IMPORT, ["one"], ["two", "lists", "of other lengths"])
+from tests.store.harness import RAISES, Store, outcome
 
 
 def say(session: str, came: Sequence[str] = (), went: Sequence[str] = ()) -> tuple[Any, ...]:
@@ -250,8 +248,8 @@ def test_what_was_undone_is_told_nobody_and_what_is_done_right(store: Store) -> 
         [
             say("one", ["off", "new"]),
             publish("p1", "bob"),
-            RAISES,
             (Op.FOLLOW, "new", "bob"),
+            RAISES,
             publish("p2", "bob"),
         ]
     )
