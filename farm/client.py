@@ -284,6 +284,14 @@ class StoreClient:
 
     # Posts
 
+    def admit(self, posts: int) -> None:
+        """As `check_room`, where so many posts have come; if they are refused, they are counted."""
+        try:
+            self.check_room()
+        except ResourceExhausted as refusal:
+            self._published(_metric_of(refusal)).inc(posts)
+            raise
+
     def check_room(self) -> None:
         """Raises `ResourceExhausted` where many posts would wait too long, or where the store has
         just refused most of as many, before anything is done for them. After a moment one call at
@@ -339,6 +347,20 @@ class StoreClient:
         return, or raise. Raises `Unavailable` where nobody answered for any of them.
         """
         started_s = self._clock.monotonic_s()
+        told = Counter(cancelled=len(posts))
+        try:
+            outcomes = await self._publish_together(posts)
+            told = Counter(map(_metric_of, outcomes))
+            return outcomes
+        except HarkError as error:
+            told = Counter({_metric_of(error): len(posts)})
+            raise
+        finally:
+            for name, count in told.items():
+                self._published(name).inc(count)
+            self._metrics.publish_duration.observe(self._clock.monotonic_s() - started_s)
+
+    async def _publish_together(self, posts: Sequence[NewPost]) -> list[wire.Published | HarkError]:
         now_us = self._clock.wall_us()
         checked = [_checked(post, now_us) for post in posts]
         operations = [one for one in checked if not isinstance(one, HarkError)]
@@ -352,11 +374,7 @@ class StoreClient:
         answered = [_outcome(answer) for answer in answers]
         self._note_whether_full(answered)
         waiting = iter(answered)
-        outcomes = [one if isinstance(one, HarkError) else next(waiting) for one in checked]
-        for name, count in Counter(map(_metric_of, outcomes)).items():
-            self._published(name).inc(count)
-        self._metrics.publish_duration.observe(self._clock.monotonic_s() - started_s)
-        return outcomes
+        return [one if isinstance(one, HarkError) else next(waiting) for one in checked]
 
     def _note_whether_full(self, answered: Sequence[wire.Published | HarkError]) -> None:
         """By a new post that was taken; known ones are answered also where no new ones are."""

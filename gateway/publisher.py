@@ -41,7 +41,7 @@ class PublisherService:
             raise InvalidArgument(
                 f"posts: are {len(request.posts):,}; must be at most {POSTS_PER_CALL_MAX:,} a call"
             )
-        self._store.check_room()
+        self._store.admit(len(request.posts))
         posts = [self._post_or_refusal(post) for post in request.posts]
         outcomes = iter(
             await self._store.publish_many([p for p in posts if not isinstance(p, HarkError)])

@@ -12,7 +12,7 @@ import pytest
 from farm import wire
 from farm.client import BATCH_BYTES_MAX, MANY_POSTS, STEP_ASIDE_S, NewPost, StoreClient
 from farm.clock import SystemClock
-from farm.errors import InvalidArgument, ResourceExhausted
+from farm.errors import InvalidArgument, ResourceExhausted, Unavailable
 from farm.limits import MARKS_PER_CALL_MAX, NOTIFICATION_ID_CHARACTERS_MAX, TOKEN_CHARACTERS_MAX
 from farm.observe import ProcessMetrics
 from farm.sockets import Addresses, Sockets
@@ -78,13 +78,17 @@ def clock() -> MovedClock:
 
 
 @pytest.fixture
+def metrics() -> ProcessMetrics:
+    return ProcessMetrics()
+
+
+@pytest.fixture
 async def client(
-    sockets: Sockets, store: StoreByHand, tmp_path: Path, clock: MovedClock
+    sockets: Sockets, store: StoreByHand, tmp_path: Path, clock: MovedClock, metrics: ProcessMetrics
 ) -> AsyncIterator[StoreClient]:
     made = StoreClient(
-        sockets, Addresses(tmp_path), name="caller", readers=1, clock=clock,
-        metrics=ProcessMetrics(),
-    )  # fmt: skip
+        sockets, Addresses(tmp_path), name="caller", readers=1, clock=clock, metrics=metrics
+    )
     yield made
     made.close()
 
@@ -175,3 +179,38 @@ async def test_many_posts_step_aside_until_one_was_taken(
     store.answer = wire.ok(wire.Published("p0", 1, 1, duplicate=False))
     await client.publish_many(posts(1))
     assert not await steps_aside(client)
+
+
+def told_by(metrics: ProcessMetrics) -> dict[str, float]:
+    """How many posts were told what."""
+    (counted,) = metrics.posts_published.collect()
+    return {
+        one.labels["outcome"]: one.value for one in counted.samples if one.name.endswith("_total")
+    }
+
+
+async def test_each_post_is_counted_by_what_it_was_told(
+    store: StoreByHand, client: StoreClient, metrics: ProcessMetrics
+) -> None:
+    """Also by those who were told all together, or were not there to be told."""
+    store.answer = wire.ok(wire.Published("p0", 1, 1, duplicate=False))
+    await client.publish_many([*posts(2), *posts(1, author_id="")])
+    expected = {"ok": 2, "invalid_argument": 1}
+    assert told_by(metrics) == expected
+    store.answer = wire.failed(Unavailable("no answer"))
+    with pytest.raises(Unavailable):
+        await client.publish_many([*posts(3), *posts(1, author_id="")])
+    expected["unavailable"] = 4
+    assert told_by(metrics) == expected
+    gone = asyncio.create_task(client.publish_many(posts(5)))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait([gone])
+    expected["cancelled"] = 5
+    assert told_by(metrics) == expected
+    store.answer = FULL
+    await client.publish_many(posts(MANY_POSTS))
+    with pytest.raises(ResourceExhausted):
+        client.admit(7)
+    expected["resource_exhausted"] = MANY_POSTS + 7
+    assert told_by(metrics) == expected
