@@ -91,7 +91,8 @@ def supervise(settings: Settings, clock: Clock) -> int:
             grpc_port=grpc.number,
             http_port=http.number,
         )
-        socket_dir = held.enter_context(emptied(socket_directory(data_dir)))
+        with datadir.usable(settings.data_dir):
+            socket_dir = held.enter_context(emptied(socket_directory(data_dir)))
         metrics_dir = held.enter_context(datadir.for_metrics())
         ready = f"hark ready grpc={grpc} http={http}"
         return asyncio.run(keep(resolved, socket_dir, metrics_dir, clock, ready))
@@ -304,7 +305,10 @@ class Farm:
     async def _tidy(self) -> None:
         while True:
             await asyncio.sleep(TIDY_EVERY_S)
-            self._remains.archive({keeper.pid for keeper in self._keepers if keeper.pid})
+            try:
+                self._remains.archive({keeper.pid for keeper in self._keepers if keeper.pid})
+            except OSError as error:  # no descriptors left, perhaps; nothing is lost meanwhile
+                log(logging.WARNING, f"metrics of ended processes not added up yet: {error}")
 
     # Scaling, and answering about it
 

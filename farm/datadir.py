@@ -29,10 +29,22 @@ def opened(data_dir: str) -> Iterator[Path]:
     """
     kept = data_dir != MEMORY
     try:
-        path = Path(data_dir).absolute() if kept else _made_in_memory(_DATA_PREFIX)
-        _make_private(path)
-        with locked(path):
+        with contextlib.ExitStack() as held:
+            with usable(data_dir):
+                path = Path(data_dir).absolute() if kept else _made_in_memory(_DATA_PREFIX)
+                _make_private(path)
+                held.enter_context(locked(path))
             yield path
+    finally:
+        if not kept:
+            _remove_abandoned(_DATA_PREFIX)
+
+
+@contextlib.contextmanager
+def usable(data_dir: str) -> Iterator[None]:
+    """Raises `StartError` where the block cannot do with the directory what it has to."""
+    try:
+        yield
     except OSError as error:
         if error.filename is None:
             raise
@@ -40,9 +52,6 @@ def opened(data_dir: str) -> Iterator[Path]:
         raise StartError(
             f"data directory {data_dir}: {error.strerror}: {mend}choose another with --data-dir"
         ) from None
-    finally:
-        if not kept:
-            _remove_abandoned(_DATA_PREFIX)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from farm.children import HEARTBEAT_S, MISSES_MAX, STORE_MISSES_MAX
+from farm.observe import metrics_lock
 from tests.farm_process import FarmProcess, is_alive, wait_until, wait_until_async
 from tests.supervision import kills
 from tests.test_acceptance import Client
@@ -24,6 +26,7 @@ from tests.test_supervisor import ONE_OF_EACH, Asking, asking, roles
 pytestmark = pytest.mark.process
 
 RESTARTS = 1_000
+DESCRIPTORS_FEW = 8  # a supervisor keeps as many: it can open none, and so start no process
 SCRAPE_MAX_S = 0.2
 
 
@@ -126,6 +129,53 @@ def there(file: Path) -> Iterator[None]:
     file.touch()
     yield
     file.unlink()
+
+
+async def test_what_the_ended_have_counted_is_added_up_when_it_can_be(
+    hark: FarmProcess, ask: Asking
+) -> None:
+    """By a supervisor that goes on meanwhile."""
+    told = Told(hark, "metrics of ended processes not added up yet: ")
+    counted = hark.metrics_dir / f"histogram_{hark.pids('gateway')[0]}.db"
+    state = await ask.farm.state()
+    with metrics_lock(hark.metrics_dir, alone=False):
+        await kills.kill(hark, ask, "gateway")
+        few = contextlib.ExitStack()
+        few.enter_context(hardly_descriptors(hark))
+    with few:
+        await wait_until_async(lambda: len(told.at_s()) >= 2)
+        assert counted.exists()
+        assert (await ask.farm.state()).workers == state.workers
+    await wait_until_async(lambda: not counted.exists())
+
+
+@contextlib.contextmanager
+def hardly_descriptors(hark: FarmProcess) -> Iterator[None]:
+    """What is open stays so. Who has not asked the supervisor before cannot do so meanwhile."""
+    pid = hark.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (DESCRIPTORS_FEW, before[1]))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # it was to end
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+class Told:
+    """What the supervisor says from now on, by its beginning."""
+
+    def __init__(self, hark: FarmProcess, beginning: str) -> None:
+        self._hark = hark
+        self._line = re.compile(rf"(\S+) \w+ +supervisor: {re.escape(beginning)}")
+        self._before = len(self._all())
+
+    def at_s(self) -> list[float]:
+        return self._all()[self._before :]
+
+    def _all(self) -> list[float]:
+        told = self._line.findall(self._hark.log())
+        return [datetime.fromisoformat(one).timestamp() for one in told]
 
 
 async def test_many_restarts_leave_nothing_behind(hark: FarmProcess, ask: Asking) -> None:
