@@ -263,7 +263,7 @@ class Farm:
         passing(Point.SUPERVISOR_DEATH)
         self._remains.add(death.pid)
         if keeper.role == "worker":
-            self._died_workers.append(keeper.name)
+            self._died_workers.append(death.name)
             self._store_news.set()
         if not self._ready and not self._status.done():
             self._on_early_death(death)
@@ -296,7 +296,8 @@ class Farm:
                     self._died_workers.popleft()
                 if self._roll_call_due:
                     self._roll_call_due = False
-                    await self._store.sessions([keeper.name for keeper in self._all("worker")])
+                    names = [keeper.name for keeper in self._all("worker")]
+                    await self._store.sessions([name for name in names if name is not None])
             except (Unavailable, ResourceExhausted):
                 self._roll_call_due = True
                 self._store_news.set()
@@ -341,7 +342,8 @@ class Farm:
 
     async def _retire(self, keeper: Keeper) -> None:
         drained = await keeper.stop(WORKER_DRAIN_S)
-        self._remains.add(keeper.last_pid)
+        if keeper.last_pid is not None:
+            self._remains.add(keeper.last_pid)
         self._keepers.remove(keeper)
         self._restarts_of_gone[keeper.role] += keeper.restarts
         self._changed.set()

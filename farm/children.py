@@ -125,13 +125,12 @@ class Keeper:
     ) -> None:
         self.role = role
         self.number = number
-        self.restarts = 0
         self._around = surroundings
         self._on_serving = on_serving
         self._on_death = on_death
         self._may_serve = asyncio.Event()
         self._stop_asked = asyncio.Event()
-        self._deaths_in_a_row = 0
+        self._failures_in_a_row = 0
         self._generation = 0
         self._life = self._start()
 
@@ -139,49 +138,59 @@ class Keeper:
 
     @property
     def serving(self) -> bool:
-        return self._life.serving_since_s is not None and not self._life.ended.is_set()
+        life = self._life
+        return life is not None and life.serving_since_s is not None and not life.ended.is_set()
 
     def stopping(self) -> bool:
         """Whether it was asked to end."""
         return self._stop_asked.is_set()
 
     @property
-    def name(self) -> str:
-        """Of this life; a worker's session."""
-        return self._life.name
+    def restarts(self) -> int:
+        """How many lives there were after the first."""
+        return max(self._generation - 1, 0)
+
+    @property
+    def name(self) -> str | None:
+        """Of this life or, between two, of the last, a worker's session; None where the next could
+        not be started."""
+        return None if self._life is None else self._life.name
 
     @property
     def pid(self) -> int | None:
         """None between two lives."""
-        return None if self._life.ended.is_set() else self._life.process.pid
+        life = self._life
+        return None if life is None or life.ended.is_set() else life.process.pid
 
     @property
-    def last_pid(self) -> int:
-        """Of this life or, between two, of the last."""
-        return self._life.process.pid
+    def last_pid(self) -> int | None:
+        """Of the life that `name` is of."""
+        return None if self._life is None else self._life.process.pid
 
     def process(self) -> Process | None:
         """As others may know it; None between two lives."""
-        if self.pid is None:
+        life = self._life
+        if life is None or life.ended.is_set():
             return None
-        return Process(self.role, self.number, self.pid, self._life.started_at_us, self.restarts)
+        pid = life.process.pid
+        return Process(self.role, self.number, pid, life.started_at_us, self.restarts)
 
     def let_serve(self) -> None:
         """Tells the child, as soon as it is there, what it was started for."""
         self._may_serve.set()
 
     async def keep(self) -> None:
-        """One life after the other, until stopped."""
-        while True:
-            await self._live(self._life)
-            if self.stopping():
-                return
-            self._on_death(self, self._death())
-            await self._pause()
-            if self.stopping():
-                return
-            self.restarts += 1
-            await self._start_again()
+        """One life after the other, until stopped; what cannot be started is tried again."""
+        while not self.stopping():
+            served_s = 0.0
+            if (life := self._life) is not None:
+                served_s = await self._live(life)
+                if self.stopping():
+                    return
+                self._on_death(self, self._death(life))
+            await self._pause(served_s)
+            if not self.stopping():
+                self._life = self._start()
 
     def leave(self) -> None:
         """It is to end and not to come again: `stopping` says so before `stop` has begun."""
@@ -190,39 +199,50 @@ class Keeper:
     async def stop(self, within_s: float) -> bool:
         """Asks the child to end and returns when it is gone; False when it ended otherwise."""
         self._stop_asked.set()
-        if self._life.ended.is_set():
+        life = self._life
+        if life is None or life.ended.is_set():
             return True
         passing(Point.SUPERVISOR_STOP)
         # Before it is told anything a child has nothing to drain.
-        self._life.process.send_signal(signal.SIGTERM if self._life.told else signal.SIGKILL)
+        life.process.send_signal(signal.SIGTERM if life.told else signal.SIGKILL)
         try:
             async with asyncio.timeout(within_s):
-                await self._life.ended.wait()
-            status = self._life.process.returncode
+                await life.ended.wait()
+            status = life.process.returncode
             log(logging.DEBUG, "ended", role=self.role, number=self.number, status=status)
             return status == 0
         except TimeoutError:
             log(logging.WARNING, "killed, for it did not end", role=self.role, number=self.number)
-            self._life.process.kill()
+            life.process.kill()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_KILLED_WITHIN_S):
-                    await self._life.ended.wait()
+                    await life.ended.wait()
             return False
 
     def kill(self) -> None:
         """Ends the child at once."""
         self._stop_asked.set()
-        self._life.process.kill()
+        if self._life is not None:
+            self._life.process.kill()
 
     # One life
 
-    def _start(self) -> Life:
+    def _start(self) -> Life | None:
+        """The next life; None where the machine has no memory, numbers or descriptors left."""
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("a child dies with its thread: start it from the main one")
         passing(Point.SUPERVISOR_START)
+        name = f"{self.role}-{self.number}-{self._around.run}-{self._generation + 1}"
+        try:
+            life = Life(name, self._forked(), self._around.clock.wall_us())
+        except OSError as error:
+            log(logging.ERROR, f"not started: {error}", role=self.role, number=self.number)
+            return None
         self._generation += 1
-        name = f"{self.role}-{self.number}-{self._around.run}-{self._generation}"
-        process = subprocess.Popen(
+        return life
+
+    def _forked(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [sys.executable, "-m", MODULES[self.role]],
             stdin=subprocess.PIPE,
             stdout=sys.stderr,  # standard output is for the ready line
@@ -231,20 +251,22 @@ class Keeper:
             preexec_fn=_DieWith(os.getpid()),  # noqa: PLW1509 (one thread of Python runs here)
             start_new_session=True,
         )
-        return Life(name, process, self._around.clock.wall_us())
 
-    async def _live(self, life: Life) -> None:
+    async def _live(self, life: Life) -> float:
+        """Returns with its end; the seconds that it has served."""
         async with asyncio.TaskGroup() as group:
             attending = group.create_task(self._attend(life))
             await life.ended.wait()
             attending.cancel()
+        since_s = life.serving_since_s
+        return 0.0 if since_s is None else self._around.clock.monotonic_s() - since_s
 
     async def _attend(self, life: Life) -> None:
         """Tells a child what it is for, waits until it serves, and kills it when it hangs."""
         await self._may_serve.wait()
         if life.ended.is_set():
             return
-        life.tell(self._child())
+        life.tell(self._child(life))
         around = self._around
         address = Addresses(around.socket_directory).control(self.role, self.number)
         asker = around.sockets.asker(address)
@@ -277,11 +299,11 @@ class Keeper:
             if answer is None and await _serves(asker, HEARTBEAT_S) is None:
                 return f"missed {misses_max} heartbeats"
 
-    def _child(self) -> Child:
+    def _child(self, life: Life) -> Child:
         return Child(
             role=self.role,
             number=self.number,
-            name=self._life.name,
+            name=life.name,
             sockets=str(self._around.socket_directory),
             settings=self._around.settings,
             failpoints=failpoints.of_life(self._around.failpoints, self._generation),
@@ -289,29 +311,19 @@ class Keeper:
 
     # Between two lives
 
-    async def _start_again(self) -> None:
-        while True:
-            try:
-                self._life = self._start()
-            except OSError as error:  # the machine has no memory or process numbers left
-                log(logging.ERROR, f"not started: {error}", role=self.role, number=self.number)
-                await self._pause()
-            else:
-                return
-
-    def _death(self) -> Death:
-        status = self._life.process.returncode
+    def _death(self, life: Life) -> Death:
+        status = life.process.returncode
         how = f"ended with status {status}" if status >= 0 else f"was ended by {_named(-status)}"
-        return Death(self.role, self.number, self.name, self._life.process.pid, status, how)
+        return Death(self.role, self.number, life.name, life.process.pid, status, how)
 
-    async def _pause(self) -> None:
-        """Nothing after the first death, then longer and longer; service makes up for deaths."""
-        since_s = self._life.serving_since_s
-        served_s = 0.0 if since_s is None else self._around.clock.monotonic_s() - since_s
-        self._deaths_in_a_row = 0 if served_s >= SERVICE_FORGIVES_S else self._deaths_in_a_row + 1
-        if self._deaths_in_a_row < 2:
+    async def _pause(self, served_s: float) -> None:
+        """Nothing after the first death or start that failed, then longer and longer; service makes
+        up for deaths."""
+        forgiven = served_s >= SERVICE_FORGIVES_S
+        self._failures_in_a_row = 0 if forgiven else self._failures_in_a_row + 1
+        if self._failures_in_a_row < 2:
             return
-        doubled = min(self._deaths_in_a_row - 2, 10)
+        doubled = min(self._failures_in_a_row - 2, 10)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(BACKOFF_S * 2**doubled, BACKOFF_MAX_S)):
                 await self._stop_asked.wait()

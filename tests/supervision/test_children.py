@@ -8,6 +8,7 @@ import re
 import resource
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from functools import partial
@@ -18,7 +19,7 @@ import pytest
 
 from farm.children import HEARTBEAT_S, MISSES_MAX, STORE_MISSES_MAX
 from farm.observe import metrics_lock
-from tests.farm_process import FarmProcess, is_alive, wait_until, wait_until_async
+from tests.farm_process import FarmProcess, StartFarm, is_alive, wait_until, wait_until_async
 from tests.supervision import kills
 from tests.test_acceptance import Client
 from tests.test_supervisor import ONE_OF_EACH, Asking, asking, roles
@@ -26,6 +27,7 @@ from tests.test_supervisor import ONE_OF_EACH, Asking, asking, roles
 pytestmark = pytest.mark.process
 
 RESTARTS = 1_000
+NOT_STARTED = "not started: "
 DESCRIPTORS_FEW = 8  # a supervisor keeps as many: it can open none, and so start no process
 SCRAPE_MAX_S = 0.2
 
@@ -131,6 +133,42 @@ def there(file: Path) -> Iterator[None]:
     file.unlink()
 
 
+async def test_what_cannot_be_started_again_is_tried_later_and_later(
+    hark: FarmProcess, ask: Asking
+) -> None:
+    """However long the last life has served."""
+    await kills.serve_long_enough()
+    before = (await ask.farm.state()).restarts.get("worker", 0)
+    with hardly_descriptors(hark):
+        told = Told(hark, NOT_STARTED)
+        os.kill(hark.pids("worker")[0], signal.SIGKILL)
+        at_s = await wait_until_async(lambda: (t := told.at_s())[5:] and t, 10.0)
+        assert (await ask.farm.state()).restarts.get("worker", 0) == before, "none was started"
+    gaps_s = [later - earlier for earlier, later in pairwise(at_s)]
+    print(f"seconds between the attempts: {[round(gap, 2) for gap in gaps_s]}")
+    for gap_s, pause_s in zip(gaps_s, (0.0, 0.1, 0.2, 0.4, 0.8), strict=False):
+        assert gap_s > pause_s - 0.01
+    await wait_until_async(lambda: ask.serves("worker", 1), 20.0)
+    assert (await ask.farm.state()).restarts["worker"] == before + 1
+
+
+async def test_workers_that_cannot_be_started_come_when_they_can(
+    hark: FarmProcess, ask: Asking
+) -> None:
+    before = (await ask.farm.state()).restarts
+    with hardly_descriptors(hark):
+        told = Told(hark, NOT_STARTED)
+        state = await ask.farm.set_workers(4)
+        assert state.workers == 4
+        assert Counter(process.role for process in state.processes)["worker"] == 2
+        await wait_until_async(lambda: len(told.at_s()) >= 6)
+        assert (await ask.farm.set_workers(3)).workers == 3
+    await wait_until_async(lambda: ask.serves("worker", 3), 20.0)
+    assert (await ask.farm.state()).restarts == before
+    assert (await ask.farm.set_workers(2)).workers == 2
+    await wait_until_async(lambda: roles(hark) == ONE_OF_EACH)
+
+
 async def test_what_the_ended_have_counted_is_added_up_when_it_can_be(
     hark: FarmProcess, ask: Asking
 ) -> None:
@@ -147,6 +185,17 @@ async def test_what_the_ended_have_counted_is_added_up_when_it_can_be(
         assert counted.exists()
         assert (await ask.farm.state()).workers == state.workers
     await wait_until_async(lambda: not counted.exists())
+
+
+def test_a_farm_that_cannot_start_a_process_ends_when_asked(farm: StartFarm) -> None:
+    hark = farm("--workers", "1")
+    children = list(hark.children())
+    with hardly_descriptors(hark):
+        told = Told(hark, NOT_STARTED)
+        os.kill(hark.pids("worker")[0], signal.SIGKILL)
+        wait_until(lambda: len(told.at_s()) >= 3)
+        assert hark.stop() == 0
+    assert not any(map(is_alive, children))
 
 
 @contextlib.contextmanager
