@@ -46,8 +46,6 @@ def usable(data_dir: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None:
-            raise
         mend = "make it writable or " if error.errno in _NOT_WRITABLE else ""
         raise StartError(
             f"data directory {data_dir}: {error.strerror}: {mend}choose another with --data-dir"
@@ -59,21 +57,23 @@ def for_metrics() -> Iterator[Path]:
     """A directory in memory, gone at the end, for the files in which processes count.
 
     They are mapped, and who writes to one that finds no room on a disk is killed by the kernel; on
-    a full one that would be the supervisor, too.
+    a full one that would be the supervisor, too. Raises `StartError` where memory has no room.
     """
-    try:
-        while True:
-            path = _made_in_memory(_METRICS_PREFIX)
-            with contextlib.suppress(FileNotFoundError):  # another Hark took it for abandoned
-                descriptor = _lock(path / LOCK_NAME)
-                break
+    with contextlib.ExitStack() as held:
+        held.callback(_remove_abandoned, _METRICS_PREFIX)
         try:
+            while True:
+                path = _made_in_memory(_METRICS_PREFIX)
+                with contextlib.suppress(FileNotFoundError):  # another Hark took it for abandoned
+                    descriptor = _lock(path / LOCK_NAME)
+                    break
+            held.callback(os.close, descriptor)
             os.write(descriptor, f"{os.getpid()}\n".encode())
-            yield path
-        finally:
-            os.close(descriptor)
-    finally:
-        _remove_abandoned(_METRICS_PREFIX)
+        except OSError as error:
+            raise StartError(
+                f"directory for metrics: {error.strerror}: make room in {_IN_MEMORY}"
+            ) from None
+        yield path
 
 
 @contextlib.contextmanager

@@ -52,9 +52,18 @@ async def fill(store: StoreClient, settings: Settings, clock: Clock) -> None:
     if wanted is None and settings.import_follows is None:
         wanted = not (await _patiently(store.stats)).has_users
     if wanted:
-        edges = [(by, who) for who, followers in SAMPLE_PEOPLE.items() for by in followers]
-        followers, authors = zip(*edges, strict=True)
+        await _make_sample_people(store)
+
+
+async def _make_sample_people(store: StoreClient) -> None:
+    edges = [(by, who) for who, followers in SAMPLE_PEOPLE.items() for by in followers]
+    followers, authors = zip(*edges, strict=True)
+    try:
         await _patiently(lambda: store.import_edges(list(followers), list(authors)))
+    except (Corrupt, Refused) as error:
+        raise StartError(
+            f"sample people: {error.message}; mend that, or start with --no-sample-data"
+        ) from None
 
 
 def edge_file(name: str) -> io.BufferedReader:

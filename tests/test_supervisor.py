@@ -30,11 +30,13 @@ from farm.wire import FarmState, Kind, pack
 from gateway.pb.hark.v1.hark_pb2 import PublishPostRequest
 from gateway.pb.hark.v1.hark_pb2_grpc import PublisherServiceStub
 from tests.farm_process import FarmProcess, StartFarm, is_alive, wait_until, wait_until_async
+from tests.faults.disks import Ballast, mounted
 
 pytestmark = pytest.mark.process
 
 ONE_OF_EACH = {"store": 1, "reader": 1, "worker": 2, "gateway": 1, "web": 1}
 QUICK = ("--workers", "2")
+HARDLY_ROOM_BYTES = 48 * 2**10  # of which the index of the store's log takes 32
 PUBLISHED = 'hark_posts_published_total{outcome="ok"}'
 
 
@@ -281,6 +283,33 @@ def test_a_file_where_the_directory_should_be(farm: StartFarm, tmp_path: Path) -
         assert f"data directory {path}: " in line
         assert "--data-dir" in line
         assert "writable" not in line
+
+
+def test_a_full_disk_ends_the_start(farm: StartFarm, tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "size=64k") as disk:
+        Ballast(disk).leave(0)
+        hark = farm(*QUICK, data_dir=disk / "data", wait=False)
+        assert refused(hark) == (
+            f"hark: data directory {hark.data_dir}: No space left on device: choose another with "
+            "--data-dir"
+        )
+    assert "Traceback" not in hark.log()
+
+
+def test_a_disk_without_room_for_the_sample_people_ends_the_start(
+    farm: StartFarm, tmp_path: Path
+) -> None:
+    """It is enough for the store to begin, and for no more."""
+    with mounted(tmp_path / "disk", "size=8m") as disk:
+        flags = ("--workers", "1", "--disk-reserve-mb", "0")
+        hark = farm(*flags, "--no-sample-data", data_dir=disk / "data")
+        assert hark.stop() == 0
+        Ballast(disk).leave(HARDLY_ROOM_BYTES)
+        hark = farm(*flags, data_dir=disk / "data", wait=False)
+        assert refused(hark) == (
+            "hark: sample people: the disk is full; mend that, or start with --no-sample-data"
+        )
+    assert "Traceback" not in hark.log()
 
 
 def test_a_directory_of_others_is_not_made_private(farm: StartFarm, tmp_path: Path) -> None:
