@@ -154,9 +154,8 @@ class Worker:
         )
         for task in ended - {draining}:
             task.result()  # neither ends but by raising
-        leasing.cancel()
-        if self._deliveries:
-            await asyncio.wait(self._deliveries, timeout=DRAIN_S)
+        leasing.cancel()  # and its question with it, before another is asked
+        await asyncio.wait((leasing, *self._deliveries), timeout=DRAIN_S)
         reporting.cancel()
         await self._say_goodbye()
 
@@ -319,10 +318,13 @@ class Worker:
         for work in self._works.values():
             work.finish()
         for _ in range(GOODBYES_MAX):
-            await self._ask(0, GOODBYE_S)
+            answer = await self._ask(0, GOODBYE_S)
             self._log_finished()
             if not self._unacknowledged:
                 return
+            if answer is None:  # perhaps the store died with all that it was told
+                for report in self._unacknowledged.values():
+                    report.sent_s = float("-inf")
 
 
 def _log_attempts(work: Work, state: State, error: str, members: BitMap) -> None:

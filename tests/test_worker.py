@@ -422,6 +422,32 @@ async def test_draining_ends_what_is_in_flight_and_gives_back_the_rest(bench: Be
     answering.cancel()
 
 
+async def drained_while_it_asks(bench: Bench) -> None:
+    """A worker that has to say what came of a lease, and whose last question waits."""
+    worker = bench.start()
+    await bench.store.give(bench.store.grant(5, channel="by hand"))
+    await bench.by_hand.next()
+    await bench.store.asked()
+    worker.drain()
+
+
+async def test_the_answer_to_the_first_goodbye_is_heard(bench: Bench) -> None:
+    await drained_while_it_asks(bench)
+    told = await bench.store.told()
+    await bench.store.give(acknowledged=[told.number])
+    await bench.ended()
+    assert bench.store._asked.empty()
+
+
+async def test_each_goodbye_tells_what_a_store_that_died_was_told(bench: Bench) -> None:
+    await drained_while_it_asks(bench)
+    first, second = await bench.store.told(), await bench.store.told()
+    assert second.number == first.number
+    await bench.store.asked()
+    await bench.store.give(acknowledged=[first.number])
+    await bench.ended()
+
+
 async def test_a_worker_that_drains_without_a_store_ends_all_the_same(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
