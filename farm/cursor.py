@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from farm.errors import InvalidArgument
+from farm.limits import TOKEN_CHARACTERS_MAX
 
 _MAC_BYTES = 10
-_TOKEN_CHARACTERS_MAX = 1_000
 _CURSOR = struct.Struct(">QQQ")
 
 END = 2**64 - 1  # the position after everything that a change did
@@ -44,7 +44,7 @@ class Signer:
 
     def read(self, purpose: str, subject: str, token: str, field: str) -> bytes:
         """The payload. Raises `InvalidArgument` naming the field where the token is not ours."""
-        text = token[:_TOKEN_CHARACTERS_MAX]
+        text = token[:TOKEN_CHARACTERS_MAX]
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
