@@ -11,29 +11,18 @@ import pytest
 
 from farm import wire
 from farm.client import BATCH_BYTES_MAX, MANY_POSTS, STEP_ASIDE_S, NewPost, StoreClient
-from farm.clock import SystemClock
 from farm.errors import InvalidArgument, ResourceExhausted, Unavailable
 from farm.limits import MARKS_PER_CALL_MAX, NOTIFICATION_ID_CHARACTERS_MAX, TOKEN_CHARACTERS_MAX
 from farm.observe import ProcessMetrics
 from farm.sockets import Addresses, Sockets
 from farm.wire import Kind, Op
+from tests.store.harness import MovedClock
 
 CALL_BYTES_MAX = 4 * 1024 * 1024
 WITHIN_S = 20
 
 
 FULL = wire.failed(ResourceExhausted("no room", retry_after_ms=1_000))
-
-
-class MovedClock(SystemClock):
-    """Goes on, and forward where a test says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ahead_s = 0.0
-
-    def monotonic_s(self) -> float:
-        return super().monotonic_s() + self.ahead_s
 
 
 class StoreByHand:

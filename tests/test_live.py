@@ -16,7 +16,6 @@ import pytest
 
 from farm.audience import BitMap, seal
 from farm.client import NewPost, StoreClient
-from farm.clock import SystemClock
 from farm.config import Child, Settings
 from farm.errors import Corrupt, Internal, InvalidArgument, Unavailable
 from farm.live import BEHIND_S_MAX, QUEUED_MAX, SAY_EVERY_S, Live
@@ -25,6 +24,7 @@ from farm.sockets import Sockets
 from farm.wire import Alike, Event, EventKind, News, Online, Op
 from tests.farm_process import wait_until
 from tests.gateway.gateway_process import ChildProcess
+from tests.store.harness import MovedClock
 from tests.store.store_process import StoreProcess
 
 pytestmark = pytest.mark.process
@@ -33,17 +33,6 @@ WITHIN_S = 20
 POSTS_MEANWHILE = 40
 FRAMES_LOST = 5_000  # more than the sockets between store and process hold
 MISSING = "everybody who is online reads what may be missing"
-
-
-class MovedClock(SystemClock):
-    """Goes on, and forward where a test says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ahead_s = 0.0
-
-    def monotonic_s(self) -> float:
-        return super().monotonic_s() + self.ahead_s
 
 
 class Here:

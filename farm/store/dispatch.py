@@ -207,8 +207,8 @@ class Dispatch:
         return [lease for lease in request.held if self.leases.get(lease) not in own]
 
     def is_heard(self, session: str) -> bool:
-        """Whether it has asked, so that what it holds comes to an end. What memory was read anew
-        since, nobody knows how long ago it was, and it will ask again."""
+        """Whether it is known when its leases end. Of who held none when memory was read anew it
+        is not, until it asks again."""
         return session in self._session_ends_s
 
     def expire(self, now_s: float) -> list[str]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -101,6 +101,20 @@ def test_messages_are_parsed_by_native_code() -> None:
     assert api_implementation.Type() == "upb"
 
 
+@asynccontextmanager
+async def served(calls: Calls, *services: Service) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to a server of these alone."""
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers([calls.handlers(service) for service in services])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield channel
+    finally:
+        await server.stop(0)
+
+
 class Held:
     """A method that answers when it is let go, in a server of its own."""
 
@@ -116,19 +130,11 @@ class Held:
             raise ZeroDivisionError("a secret of ours")
         return hark_pb2.PublishPostResponse(post_id=request.post_id)
 
-    @asynccontextmanager
-    async def serve(self) -> AsyncIterator[grpc.aio.Channel]:
-        server = grpc.aio.server()
-        descriptor = hark_pb2.DESCRIPTOR.services_by_name["PublisherService"]
-        service = Service(descriptor, {"PublishPost": self.method})
-        server.add_generic_rpc_handlers([self.calls.handlers(service)])
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                yield channel
-        finally:
-            await server.stop(0)
+    def serve(self) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+        services = hark_pb2.DESCRIPTOR.services_by_name
+        return served(
+            self.calls, Service(services["PublisherService"], {"PublishPost": self.method})
+        )
 
 
 def not_at_all(*, busy: bool) -> float:
@@ -355,22 +361,13 @@ class Taking:
     async def answer(self, request: hark_pb2.PublishPostRequest) -> hark_pb2.PublishPostResponse:
         return hark_pb2.PublishPostResponse(post_id=request.post_id)
 
-    @asynccontextmanager
-    async def serve(self) -> AsyncIterator[grpc.aio.Channel]:
+    def serve(self) -> AbstractAsyncContextManager[grpc.aio.Channel]:
         services = hark_pb2.DESCRIPTOR.services_by_name
-        offered = (
+        return served(
+            self.calls,
             Service(services["SocialGraphService"], {"ImportFollows": self.take}),
             Service(services["PublisherService"], {"PublishPost": self.answer}),
         )
-        server = grpc.aio.server()
-        server.add_generic_rpc_handlers([self.calls.handlers(one) for one in offered])
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                yield channel
-        finally:
-            await server.stop(0)
 
 
 def open_import(channel: grpc.aio.Channel) -> Any:

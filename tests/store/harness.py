@@ -21,6 +21,7 @@ import apsw
 
 from farm import wire
 from farm.audience import BitMap, seal, unseal
+from farm.clock import SystemClock
 from farm.lifecycle import REST, Part, State, part_of
 from farm.schedule import Backoff, LeaseTerms
 from farm.store import totals
@@ -53,6 +54,17 @@ class ManualClock:
 
 
 RAISES = (Op.IMPORT, ["one"], ["two", "lists", "of other lengths"])  # in an unforeseen way
+
+
+class MovedClock(SystemClock):
+    """Goes on, and forward where a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.ahead_s
 
 
 def open_sqlite(directory: Path) -> Storage:

@@ -129,7 +129,7 @@ def test_a_batch_whose_rows_make_no_sense_stops_nobody_else(tmp_path: Path, stat
 
 
 def test_a_death_counts_after_the_last_report_also_where_the_group_breaks(store: Store) -> None:
-    """Fault rows 33 and 34: what is run in halves is run in the same order."""
+    """Fault row 33: what is run in halves is run in the same order."""
     store.followers("bob", 5)
     store.publish("p", "bob")
     (grant,) = store.ask("w", 10).grants
