@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from setproctitle import setproctitle
 
-from farm import failpoints, wire
+from farm import failpoints, garbage, wire
 from farm.audience import BitMap
 from farm.channels.channel import Channel, Durations, Slots, Work
 from farm.channels.simulated import Simulated
@@ -54,6 +54,7 @@ def main() -> int:
     child = Child.from_standard_input()
     settings = child.settings
     setproctitle(f"hark: worker {child.number}")
+    garbage.collect_seldom()
     clock = SystemClock()
     start_logging(
         f"worker {child.number}",

@@ -23,6 +23,7 @@ LAYERS = {
     "farm": 0,
     "farm.errors": 0,
     "farm.clock": 0,
+    "farm.garbage": 0,
     "farm.lifecycle": 0,
     "farm.audience": 1,
     "farm.limits": 1,

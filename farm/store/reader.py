@@ -17,7 +17,7 @@ from typing import Any
 import apsw
 from setproctitle import setproctitle
 
-from farm import failpoints, wire
+from farm import failpoints, garbage, wire
 from farm.clock import Clock, SystemClock
 from farm.config import Child
 from farm.errors import HarkError, Internal, StartError
@@ -41,6 +41,7 @@ def main() -> int:
     settings = child.settings
     name = f"reader {child.number}"
     setproctitle(f"hark: {name}")
+    garbage.collect_seldom()
     clock = SystemClock()
     start_logging(name, clock, log_format=settings.log_format, log_level=settings.log_level)
     failpoints.arm(child.failpoints)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import apsw
 from setproctitle import setproctitle
 
-from farm import failpoints, wire
+from farm import failpoints, garbage, wire
 from farm.clock import Clock, SystemClock
 from farm.config import Child, Settings
 from farm.errors import Corrupt, StartError
@@ -59,6 +59,7 @@ def main() -> int:
     child = Child.from_standard_input()
     settings = child.settings
     setproctitle("hark: store")
+    garbage.collect_seldom()
     clock = SystemClock()
     start_logging("store", clock, log_format=settings.log_format, log_level=settings.log_level)
     failpoints.arm(child.failpoints)
