@@ -88,7 +88,8 @@ def _overload(drivers: Drivers, seconds: float) -> list[Mark]:
         print(
             f"    {name}: {told}; {len(load.acknowledged):,} posts acknowledged, "
             f"{load.refused_posts:,} refused, {load.held_back:,} calls held back, p50 of OK "
-            f"{percentile(load.ok_s, 0.5) * 1000:.0f} ms; kept {load.cores:.2f} cores busy"
+            f"{percentile(load.ok_s, 0.5) * 1000:.0f} ms; kept {load.cores:.2f} cores busy, and "
+            f"was late itself by {percentile(load.late_s, 0.99) * 1000:.0f} ms at p99"
         )
         others = load.codes.total() - load.codes[OK] - load.codes[RESOURCE_EXHAUSTED]
         p99_ms = percentile(load.ok_s, 0.99) * 1000

@@ -50,6 +50,7 @@ class Tally:
     held_back: int = 0  # calls not made because too many were under way
     seconds: float = 0.0
     cores: float = 0.0  # that the load itself kept busy
+    late_s: list[float] = field(default_factory=list)  # by which it did what it was to do later
 
     def take(self, answer: Answer) -> None:
         self.codes[answer.status] += 1
@@ -127,6 +128,7 @@ async def _callers(
                 tally.refuse([post_id])
                 again_s = time.perf_counter() + (answer.retry_after_ms or 0) / 1000
                 await at(min(again_s, end_s))
+                tally.late_s.append(time.perf_counter() - min(again_s, end_s))
             if time.perf_counter() >= end_s:
                 return
 
@@ -174,6 +176,7 @@ async def _flood(
         if due_s > begun_s + seconds:
             break
         await at(due_s)
+        tally.late_s.append(time.perf_counter() - due_s)
         connection = connections[number % FLOODING]
         if connection.in_flight >= UNDER_WAY_MAX:
             tally.held_back += 1
