@@ -127,8 +127,8 @@ class Inbox {
     const before = byId("rows").lastElementChild;
     const answer = await this.#try(ask(INBOX, variables));
     if (!answer || load !== this.#loads) return;
+    if (!this.#rows.append(answer.inbox.edges, variables.after)) return;
     this.#hasOlder = answer.inbox.pageInfo.hasNextPage;
-    this.#rows.append(answer.inbox.edges);
     this.#showList();
     // Whoever pressed the button by keyboard goes on at the first that came.
     if (byId("older").hidden) before?.nextElementSibling?.querySelector("button")?.focus();

@@ -67,12 +67,18 @@ export class Rows {
     this.trimmed = false;
   }
 
-  append(edges) {
+  /**
+   * What is older than `after`, the oldest here when it was asked for. If that has left the page
+   * meanwhile, there would be a hole: then nothing, and false.
+   */
+  append(edges, after) {
+    if (after !== this.oldestCursor) return false;
     for (const { node, cursor } of edges) {
       if (!this.#rows.has(node.id)) this.#list.append(this.#set(node, cursor).root);
     }
     this.#most = Math.max(this.#most, this.size);
     this.trimmed = false;
+    return true;
   }
 
   /** What happened, in order. Tells which are new here, and whether they came in above the view. */

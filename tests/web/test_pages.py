@@ -269,6 +269,30 @@ def test_older_pages_and_no_jump(hark: FarmProcess, look: Eyes) -> None:
         assert contents(page) == ["post 46", *everything]
 
 
+def test_what_left_the_page_while_older_ones_loaded_leaves_no_hole(look: Eyes) -> None:
+    """One comes in and pushes the oldest away before the answer about what is older is there."""
+    with look("/inbox/..%2f") as page:
+        shown = page.evaluate(
+            """async () => {
+              const folder = document.querySelector("script").src.replace("inbox.js", "");
+              const { Rows } = await import(`${folder}rows.js`);
+              const node = (id) =>
+                ({ id, authorId: "a", content: id, createdAt: "2026-01-01T00:00:00Z", read: true });
+              const edge = (number) => ({ cursor: `c${number}`, node: node(`n${number}`) });
+              const rows = new Rows(document.createElement("ol"), {});
+              rows.replace(Array.from({ length: 300 }, (_, at) => edge(400 - at)));
+              const asked = rows.oldestCursor;
+              const added = { __typename: "NotificationAdded", cursor: "c401" };
+              rows.apply([{ ...added, notification: node("n401") }]);
+              const late = rows.append([edge(100)], asked);
+              const { oldestCursor } = rows;
+              const again = rows.append([edge(101), edge(100)], oldestCursor);
+              return [asked, late, oldestCursor, again, rows.oldestCursor, rows.size];
+            }"""
+        )
+    assert shown == ["c101", False, "c102", True, "c100", 302]
+
+
 def test_a_killed_web_process_loses_and_doubles_nothing(hark: FarmProcess, look: Eyes) -> None:
     pair = Pair(hark)
     pair.posts(2)
