@@ -56,6 +56,7 @@ class Check:
         yield from batches.breaches()
         yield from InboxCheck(self._records, facts, self._findings, self._advance).breaches()
         self._check_totals(facts, batches.tally)
+        self._check_dead(batches.tally)
         yield from self._findings.take()
         self.counts = Counter(
             people=len(facts.users),
@@ -107,6 +108,19 @@ class Check:
                 self._findings.add(
                     "meta", f"totals say {kept.of(*key)} of {' '.join(key)}, the sets hold {least}"
                 )
+
+    def _check_dead(self, tally: Counter[tuple[int, Part]]) -> None:
+        """Dead letters are listed and replayed by these counts, which go down with old posts."""
+        kept = {(row.channel, row.error): row.dead for row in self._records.dead_groups()}
+        found: Counter[tuple[int, int]] = Counter()
+        for (channel, part), count in tally.items():
+            if part.state is State.DEAD:
+                found[channel, part.detail] += count
+        for channel, error in sorted(kept.keys() | found.keys()):
+            says, holds = kept.get((channel, error), 0), found[channel, error]
+            if says != holds:
+                what = f"says {says} are dead, the sets hold {holds}"
+                self._findings.add("dead_group", what, channel=channel, error=error)
 
     @staticmethod
     def _least(facts: Facts, tally: Counter[tuple[int, Part]]) -> Counter[tuple[str, ...]]:

@@ -131,6 +131,9 @@ class BatchCheck:
                 outside = together - audience
                 self._wrong(rows[0], f"has people outside its segment: {example(outside)}")
         self._check_rest(post, rows, row.size - len(together))
+        for part in rows:
+            if post.retracted and part.state in WAITING:
+                self._wrong(part, "waits, though its post was retracted")
         self._check_leases((post.seq, channel, segment))
         early = 0
         for part, some in zip((r for r in rows if r.part != REST), members, strict=True):
@@ -212,9 +215,14 @@ class BatchCheck:
     # Leases
 
     def _check_leases(self, batch: tuple[int, int, int]) -> None:
-        for lease in self._leases.pop(batch, ()):
+        """Whoever two leases of a part have would be sent the same twice."""
+        leased: dict[int, int] = {}  # up to which user, by part
+        for lease in sorted(self._leases.pop(batch, ()), key=lambda lease: lease.low):
             if not 0 <= lease.low <= lease.high:
                 self._lease(lease, f"is of users {lease.low} to {lease.high}")
+            if lease.low <= leased.get(lease.part, -1):
+                self._lease(lease, "is of users who are leased already")
+            leased[lease.part] = max(lease.high, leased.get(lease.part, -1))
             retry = lease.part >> 40 == State.RETRYING
             if lease.part != REST and not (retry and part_of(lease.part).ready):
                 self._lease(lease, "is of a part that nobody can be sent from")

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from farm.store.storage import AuthorRow, DeedRow, ExpiryRow, LeaseRow, Meta, PartRow, SegmentRow
+from farm.store.storage import (
+    AuthorRow,
+    DeadGroupRow,
+    DeedRow,
+    ExpiryRow,
+    LeaseRow,
+    Meta,
+    PartRow,
+    SegmentRow,
+)
 
 Row = TypeVar("Row")
 
@@ -49,6 +58,7 @@ class Records(Protocol):
     def channels(self) -> dict[str, int]: ...
     def errors(self) -> dict[int, str]: ...
     def user_numbers(self) -> Iterator[int]: ...
+    def dead_groups(self) -> Iterator[DeadGroupRow]: ...
     def leases(self) -> list[LeaseRow]: ...
 
     # By author, ascending; the author is the first of each row.

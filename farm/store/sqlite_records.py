@@ -15,6 +15,7 @@ from farm.store.sqlite_snapshot import DATABASE, SqliteSnapshot
 from farm.store.sqlite_sums import meta_of, sum_of
 from farm.store.storage import (
     AuthorRow,
+    DeadGroupRow,
     DeedRow,
     ExpiryRow,
     LeaseRow,
@@ -98,6 +99,9 @@ class SqliteRecords:
 
     def user_numbers(self) -> Iterator[int]:
         return (number for (number,) in self._rows("select number from user"))
+
+    def dead_groups(self) -> Iterator[DeadGroupRow]:
+        return (DeadGroupRow(*row) for row in self._rows("select * from dead_group"))
 
     def leases(self) -> list[LeaseRow]:
         return [LeaseRow(*row) for row in self._rows("select * from lease order by id")]

@@ -77,6 +77,7 @@ def _work(store: Store) -> None:
     store.pass_s(0.06)  # some of the retries are due, others wait
     store.publish("leased", "busy")
     assert store.ask("w2", 1).grants
+    assert store.ask("w4", 1).grants
     store.publish("suspected", "star")
     assert store.ask("w3", 100).grants
     store.die("w3")
@@ -125,6 +126,7 @@ BUSY = "(select number from user where id = 'busy')"
 MAIN = f"(select min(id) from segment where author = {STAR} and until = 0 and lower = 0)"
 TAIL = f"(select max(id) from segment where author = {STAR} and until = 0 and lower = -1)"
 POST = "(select seq from post where id = 'star1')"
+CHANGE = "(select change from meta)"
 LEASED = "(select seq from post where id = 'leased')"
 RETRYING, DEAD = Part(State.RETRYING).key, Part(State.DEAD).key
 SUPPRESSED, DELIVERED = Part(State.SUPPRESSED).key, Part(State.DELIVERED).key
@@ -373,14 +375,34 @@ DAMAGE = {
         f"update batch set error = 9 where {of_state(DEAD)}"),
         "is dead by error 1, but error 9 stands with it",
     ),
+    "queued and retracted": (
+        f"update post set retracted = {CHANGE} where id = 'leased'",
+        "batch post=.* part=0: waits, though its post was retracted",
+    ),
+    "retrying and retracted": (
+        f"update post set retracted = {CHANGE} where id = 'star1'",
+        r"batch post=.* part=1\d{12}: waits, though its post was retracted",
+    ),
     "reason": (
         f"update batch set part = part + 5 where {of_state(SUPPRESSED)}",
         "is suppressed for reason 6, and there is none",
+    ),
+    # Dead letters by cause
+    "letters": ("update dead_group set dead = 99", "channel=1 error=1: says 99 are dead, the sets"),
+    "letters gone": ("delete from dead_group", "dead_group .*: says 0 are dead, the sets hold 4"),
+    "letters of none": (
+        "insert into dead_group values(1, 7, 2, 0, 0)",
+        "dead_group channel=1 error=7: says 2 are dead, the sets hold 0",
     ),
     # Leases
     "lease": ("update lease set segment = 777", "lease id=.* segment=777 .*: is of a batch"),
     "lease range": ("update lease set high = -1", "lease id=.*: is of users"),
     "lease part": (f"update lease set part = {DEAD}", "lease .*: is of a part that nobody can be"),
+    "lease twice": (
+        ("insert into lease select id + 1000, 'w9', post, channel, segment, part, high, high, 0"
+        " from lease"),
+        r"lease id=1\d{3} .*: is of users who are leased already",
+    ),
     "lease holder": ("update lease set session = '', deaths = 0", "lease .*: has no holder, and"),
 }  # fmt: skip
 
