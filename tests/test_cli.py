@@ -15,6 +15,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -413,6 +414,22 @@ def test_a_file_that_cannot_be_read_is_told(
     done = call("--grpc", hark.grpc_address, "import", str(path))
     assert (done.status, done.out) == (1, "")
     assert done.err.startswith(f"hark: {path}: {expected}")
+
+
+def test_edges_are_imported_from_a_pipe(ask: Callable[..., Any], tmp_path: Path) -> None:
+    """More than one message of them, of a length that nobody knows before."""
+    pipe = tmp_path / "edges"
+    os.mkfifo(pipe)
+    edges = b"".join(b"piped%d,pipe\n" % number for number in range(12_345))
+    with ThreadPoolExecutor(1) as writer:
+        written = writer.submit(pipe.write_bytes, edges)
+        assert ask("import", str(pipe))["added"] == 12_345
+        assert written.result() == len(edges)
+
+
+def test_a_file_whose_reading_fails_is_told(hark: FarmProcess) -> None:
+    done = call("--grpc", hark.grpc_address, "import", "/proc/self/mem")
+    assert done == (1, "", "hark: /proc/self/mem: Input/output error\n")
 
 
 def test_a_terminal_shows_progress(hark: FarmProcess, tmp_path: Path) -> None:

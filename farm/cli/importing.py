@@ -15,7 +15,7 @@ from tqdm import tqdm
 from farm.cli.answers import AddCommand, Answer, Failed, count, printable
 from farm.cli.calls import Hark
 from farm.edges import PROBLEMS_SHOWN_MAX, EdgeList, Run, lines_of
-from farm.errors import HarkError
+from farm.errors import HarkError, StartError
 from gateway.pb.hark.v1 import hark_pb2
 
 EDGES_PER_MESSAGE = 5_000  # some 300 KB with common ids, and 1.3 MB with the longest
@@ -90,15 +90,19 @@ class _Stream:
         self._lines: list[int] = []
 
     def messages(self) -> Iterator[hark_pb2.ImportFollowsRequest]:
-        size = os.fstat(self._file.fileno()).st_size
+        file = self._file
+        size = os.fstat(file.fileno()).st_size if file.seekable() else None
         try:
             with tqdm(total=size, desc="import", unit="B", unit_scale=True, disable=None) as bar:
                 for run in self.edges.runs():
                     self._note(run)
                     yield _message(run)
-                    bar.update(self._file.tell() - bar.n)
+                    bar.update(file.tell() - bar.n if file.seekable() else run.size)
         except HarkError as error:
             self.error = error
+            raise
+        except OSError as error:
+            self.error = StartError(error.strerror or str(error))
             raise
 
     def _note(self, run: Run) -> None:
