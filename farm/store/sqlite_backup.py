@@ -36,11 +36,11 @@ class Backup:
         `ResourceExhausted`. `target_vfs`: by which file system of SQLite it is written."""
         if not target.is_absolute():
             raise InvalidArgument(f"{target}: name the file of a backup by its whole path")
-        if target.exists():
-            raise _is_there(target)
         self.target = target
         self._part = target.with_name(target.name + ".part")
         try:
+            if target.exists():
+                raise _is_there(target)
             _check_room(source, target)
             self._file = _made_anew(self._part)
             try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from farm import cli
-from farm.errors import AlreadyExists, ResourceExhausted
+from farm.errors import AlreadyExists, InvalidArgument, ResourceExhausted
 from farm.store.sqlite import SqliteStorage
 from farm.store.sqlite_backup import Backup
 from farm.store.sqlite_snapshot import SqliteSnapshot
@@ -97,6 +97,14 @@ def test_what_cannot_fit_is_refused_before_it_takes_the_room(
     with pytest.raises(ResourceExhausted, match=r"takes [\d,]+ bytes, and [\d,]+ are free there"):
         storage.begin_backup(small_disk / "copy")
     assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 254, "data/hark.db/copy"])
+def test_a_name_that_no_file_can_have_is_refused(
+    storage: SqliteStorage, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=r"cannot be written \((File|Not)"):
+        storage.begin_backup(tmp_path / name)
 
 
 def test_a_disk_that_fills_up_meanwhile_leaves_no_file_and_the_store_goes_on(
