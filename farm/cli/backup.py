@@ -21,7 +21,8 @@ from farm.errors import NotFound, StartError, Unavailable
 from farm.observe import ProcessMetrics
 from farm.sockets import Addresses, Sockets, socket_directory
 from farm.store.sqlite_backup import Backup
-from farm.store.sqlite_snapshot import DATABASE, SqliteSnapshot
+from farm.store.sqlite_records import opened
+from farm.store.sqlite_snapshot import DATABASE
 
 LOOK_EVERY_S = 0.05
 
@@ -46,8 +47,6 @@ def add_to(add: AddCommand) -> None:
 
 def backup(given: Namespace) -> Answer:
     directory, target = Path(given.data_dir).absolute(), Path(given.file).absolute()
-    if not (directory / DATABASE).is_file():
-        raise StartError(f"{directory}: there is no database here; say with --data-dir where")
     with held(directory) as running, tqdm(desc="backup", unit=" pages", disable=None) as bar:
 
         def show(copied: int, total: int) -> None:
@@ -96,7 +95,7 @@ async def _ask_store(directory: Path, target: Path, show: Progress) -> None:
 
 
 def _copy_stopped(directory: Path, target: Path, show: Progress) -> None:
-    snapshot = SqliteSnapshot.open(directory)
+    snapshot = opened(directory)
     try:
         copy = Backup(snapshot.db, target)
         while not copy.done:

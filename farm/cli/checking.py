@@ -16,7 +16,7 @@ from farm.clock import SystemClock
 from farm.errors import StartError
 from farm.store.check import Check
 from farm.store.findings import Breach
-from farm.store.sqlite_records import SqliteRecords
+from farm.store.sqlite_records import SqliteRecords, database_in
 
 BREACHES_SHOWN_MAX = 1_000
 
@@ -77,15 +77,16 @@ def _look(records: SqliteRecords) -> tuple[int, list[Breach], Counter[str]]:
 def held(directory: Path) -> Iterator[bool]:
     """Keeps a stopped Hark from starting meanwhile; true where one runs and is read beside.
 
-    A directory that nobody may write cannot be locked, and nobody will write in it.
+    A directory that nobody may write cannot be locked, and nobody will write in it. Raises
+    `StartError` where there is no database, or nobody may look.
     """
+    database_in(directory)
     with contextlib.ExitStack() as stack:
         running = False
-        if directory.is_dir():
-            try:
-                stack.enter_context(datadir.locked(directory))
-            except StartError:
-                running = True
-            except OSError:
-                pass
+        try:
+            stack.enter_context(datadir.locked(directory))
+        except StartError:
+            running = True
+        except OSError:
+            pass
         yield running

@@ -29,6 +29,31 @@ _SEGMENT = "id, author, lower, since, until, size from segment"
 _COUNTED = ("author", "relation", "segment", "post", "post", "batch", "touched")
 
 
+def database_in(data_dir: Path) -> Path:
+    """The file that holds a directory's database. Raises `StartError` where there is none, or
+    nobody may look."""
+    path = data_dir / DATABASE
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise StartError(
+            f"{data_dir}: {error.strerror}; say with --data-dir where there is a database, and be "
+            "somebody who may read it"
+        ) from None
+    if not there:
+        raise StartError(f"{data_dir}: there is no database here; say with --data-dir where")
+    return path
+
+
+def opened(data_dir: Path) -> SqliteSnapshot:
+    """Read-only. Raises `StartError` where there is no database that can be read."""
+    path = database_in(data_dir)
+    try:
+        return SqliteSnapshot.open(data_dir)
+    except apsw.Error as error:
+        raise StartError(f"{path}: {error}; restore a backup") from None
+
+
 class SqliteRecords:
     """`Records`. Inside `with`, everything is of one moment."""
 
@@ -38,18 +63,12 @@ class SqliteRecords:
     @classmethod
     def open(cls, data_dir: Path) -> SqliteRecords:
         """Read-only. Raises `StartError` where there is no database that this Hark knows."""
-        path = data_dir / DATABASE
-        if not path.is_file():
-            raise StartError(f"{data_dir}: there is no database here; say with --data-dir where")
-        try:
-            db = SqliteSnapshot.open(data_dir).db
-            version = db.pragma("user_version")
-        except apsw.Error as error:
-            raise StartError(f"{path}: {error}; restore a backup") from None
+        db = opened(data_dir).db
+        version = db.pragma("user_version")
         if version < SCHEMA_VERSION:
             raise StartError(
-                f"{path}: the database has version {version}, this Hark knows {SCHEMA_VERSION}; "
-                "start Hark on it once"
+                f"{data_dir / DATABASE}: the database has version {version}, this Hark knows "
+                f"{SCHEMA_VERSION}; start Hark on it once"
             )
         return cls(db)
 
