@@ -94,23 +94,53 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(path: Path) -> int:
+@contextlib.contextmanager
+def locked_by_readers(directory: Path) -> Iterator[None]:
+    """Holds `hark.lock` along with others who only read; the last one removes it.
+
+    Raises `StartError` where a Hark holds it.
+    """
+    path = directory / LOCK_NAME
+    descriptor = _lock(path, fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        if _take(descriptor, fcntl.LOCK_EX):
+            path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(path: Path, kind: int = fcntl.LOCK_EX) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+        if not _take(descriptor, kind):
+            why = _who_holds(descriptor)
             os.close(descriptor)
             raise StartError(
-                f"data directory {path.parent}: another Hark (process {holder}) runs on it: stop "
-                "that one, or choose another with --data-dir"
-            ) from None
+                f"data directory {path.parent}: {why}, or choose another with --data-dir"
+            )
         # The one who held it may have removed the file between our opening and locking it.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
         os.close(descriptor)
+
+
+def _take(descriptor: int, kind: int) -> bool:
+    """Whether the lock could be had."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _who_holds(descriptor: int) -> str:
+    """Who does, and what to do about it. Readers let others read."""
+    if _take(descriptor, fcntl.LOCK_SH):
+        return "`hark check` or `hark backup` reads it: wait until it is done"
+    holder = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+    return f"another Hark (process {holder}) runs on it: stop that one"
 
 
 def _make_private(path: Path) -> None:

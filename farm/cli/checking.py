@@ -84,7 +84,7 @@ def held(directory: Path) -> Iterator[bool]:
     with contextlib.ExitStack() as stack:
         running = False
         try:
-            stack.enter_context(datadir.locked(directory))
+            stack.enter_context(datadir.locked_by_readers(directory))
         except StartError:
             running = True
         except OSError:

@@ -56,12 +56,16 @@ def test_a_stopped_hark_is_checked(farm: StartFarm) -> None:
     assert hark.start().stop() == 0
 
 
-def test_no_hark_starts_on_what_is_checked(tmp_path: Path) -> None:
+def test_a_directory_is_checked_by_several_at_a_time_and_no_hark_starts_on_it_meanwhile(
+    tmp_path: Path,
+) -> None:
     (tmp_path / DATABASE).touch()
     with checking.held(tmp_path) as running:
-        assert not running
-        with pytest.raises(StartError, match="another Hark"), datadir.locked(tmp_path):
+        with checking.held(tmp_path) as second_running:
+            assert (running, second_running) == (False, False)
+        with pytest.raises(StartError, match="`hark check` or"), datadir.locked(tmp_path):
             pass
+    assert not (tmp_path / datadir.LOCK_NAME).exists()
     with datadir.locked(tmp_path), checking.held(tmp_path) as running:
         assert running
 
