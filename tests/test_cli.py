@@ -587,6 +587,24 @@ def test_help_has_an_example_of_each_command() -> None:
         assert f"example:\n  hark {command} " in call(command, "--help").out
 
 
+@pytest.mark.parametrize("arguments", [("dead", "list"), ("dead", "list", "--size", "0", "--json")])
+def test_standard_output_without_room_is_told(
+    hark: FarmProcess, arguments: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "farm", "--grpc", hark.grpc_address, *arguments],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=30,
+            check=False,
+        )
+    *others, last = done.stderr.decode().splitlines()
+    assert (done.returncode, last) == (1, "hark: standard output: No space left on device")
+    assert all(line.startswith("hark: ") for line in others)
+
+
 def test_interrupting_ends_it_quietly(tmp_path: Path) -> None:
     """Where whoever listens says nothing, it waits; ^C then is the end."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

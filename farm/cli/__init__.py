@@ -40,7 +40,21 @@ a breach found, 2 wrong usage.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit status."""
-    typed = config.command_line() if arguments is None else arguments
+    try:
+        return _answer(config.command_line() if arguments is None else arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:
+        # Where standard output takes no more, Python must not find that out once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # then whoever read has read enough
+            where = error.filename or "standard output"
+            print(f"hark: {where}: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _answer(typed: Sequence[str]) -> int:
+    """Runs a command and tells what came of it; the exit status."""
     as_json = "--json" in typed  # as far as can be said of what may be no command
     try:
         given = parser().parse_args(typed)
@@ -59,12 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if as_json:
             print(json.dumps({"error": {"code": failure.code, "message": message}}), flush=True)
         return failure.status
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read has read enough; Python must not find that out once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 def run(given: argparse.Namespace) -> Answer | None:
