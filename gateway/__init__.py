@@ -30,6 +30,7 @@ mutations.py     what can be changed
 live.py          what can happen in an inbox, and the subscription to it
 context.py       what resolvers ask
 query_limits.py  how large a question may be
+recent.py        what was used last, kept as far as there is room
 nodes.py         the types of the answers
 exposition.py    every metric, from the three places that know them
 pages.py         what a browser shows, from the files in browser/ and graphiql/

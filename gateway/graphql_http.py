@@ -7,6 +7,7 @@ text) is refused, and so is a GET that would change something.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,11 +15,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import parse_qs
 
-from graphql import GraphQLError
+from graphql import GraphQLError, OperationType
 from sanic import Request
 from sanic.response import HTTPResponse
-from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
-from strawberry.types.graphql import OperationType
 
 from farm.failpoints import Point, passing
 from gateway.compiled import to_json
@@ -32,16 +31,11 @@ from gateway.refusals import (
     graphql_refusal,
     in_utf8,
 )
-from gateway.schema import Schema
+from gateway.schema import Schema, Understood
 
 ARGUMENTS_MAX = 10
 BATCH_MAX = 10
 HEADERS_KEPT_MAX = 4_096
-
-_ALLOWED: dict[str, tuple[OperationType, ...]] = {
-    "GET": (OperationType.QUERY,),
-    "POST": (OperationType.QUERY, OperationType.MUTATION),
-}
 
 
 class Question(NamedTuple):
@@ -72,16 +66,23 @@ class GraphQL:
         asked = from_body(request) if request.method == "POST" else from_url(request)
         media_type = graphql_media_type(request)
         if isinstance(asked, list):
-            text = f"[{','.join([await self._one_of_many(question) for question in asked])}]"
-            status = 200
+            text, status = await self._all(asked), 200
         else:
             text, run = await self.run(asked, request.method)
             # Whoever asks for the newer media type reads the status; older clients expect 200.
             status = 200 if run or media_type == JSON else 400
         return Told(in_utf8(text), status=status, content_type=media_type)
 
+    async def _all(self, questions: list[Question]) -> str:
+        """In turn, so that each sees what those before it changed. Others are served in between."""
+        texts = []
+        for question in questions:
+            texts.append(await self._one_of_many(question))
+            await asyncio.sleep(0)
+        return f"[{','.join(texts)}]"
+
     async def _one_of_many(self, question: Question) -> str:
-        """In turn, so that each sees what those before it changed; a bad one spoils no other."""
+        """A bad one spoils no other."""
         try:
             return (await self.run(question, "POST")).text
         except HttpRefusal as refusal:
@@ -90,30 +91,30 @@ class GraphQL:
     async def run(self, question: Question, method: str) -> Answer:
         """Raises `HttpRefusal` where this may not be asked by this method, or is a subscription."""
         passing(Point.WEB_ASK)
-        query = self._schema.query_of(question.query, question.operation)
-        if query is None:
-            answer = await self._interpreted(question, method)
+        understood = self._schema.understood(question.query, question.operation)
+        if understood.query is None:
+            answer = await self._interpreted(understood, question, method)
         else:
-            done = await query.run(question.variables, self._context)
+            done = await understood.query.run(question.variables, self._context)
             self._schema.process_errors(done.errors)
             answer = self._answer(done.data, done.errors)
         passing(Point.WEB_REPLY)
         return answer
 
-    async def _interpreted(self, question: Question, method: str) -> Answer:
+    async def _interpreted(self, understood: Understood, question: Question, method: str) -> Answer:
         """What is no query, or a wrong one."""
-        try:
-            result = await self._schema.execute(
-                question.query,
-                variable_values=question.variables,
-                operation_name=question.operation,
-                context_value=self._context,
-                allowed_operation_types=_ALLOWED[method],
-            )
-        except InvalidOperationTypeError as error:
-            _refuse_operation(error, method)
-        except CannotGetOperationTypeError:
+        if understood.operation is not None:
+            _check_operation(understood.operation.operation, method)
+        if understood.errors:
+            return self._answer(None, understood.errors)
+        if understood.operation is None:
             _invalid("operationName: must name an operation of the query; it has none or several")
+        result = await self._schema.execute(
+            question.query,
+            variable_values=question.variables,
+            operation_name=question.operation,
+            context_value=self._context,
+        )
         data = None if result.data is None else to_json(result.data)
         return self._answer(data, result.errors or [])
 
@@ -208,9 +209,11 @@ def _invalid(message: str) -> NoReturn:
     raise HttpRefusal(400, "INVALID_ARGUMENT", message)
 
 
-def _refuse_operation(error: InvalidOperationTypeError, method: str) -> NoReturn:
-    if method == "GET":
+def _check_operation(operation: OperationType, method: str) -> None:
+    """Raises `HttpRefusal` where an operation of this kind cannot be asked by this method."""
+    if operation is OperationType.SUBSCRIPTION and method == "POST":
+        _invalid("a subscription needs a WebSocket or text/event-stream")
+    if operation is not OperationType.QUERY and method == "GET":
         raise HttpRefusal(
             405, "UNIMPLEMENTED", "only queries can be sent by GET; use POST", {"Allow": "POST"}
-        ) from error
-    _invalid("a subscription needs a WebSocket or text/event-stream")
+        )

@@ -14,7 +14,6 @@ text that somebody wrote can look like one.
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from json.encoder import encode_basestring
 from typing import Any
 from weakref import WeakValueDictionary
@@ -23,11 +22,14 @@ from graphql.execution import ExecutionResult, Executor, execute_subscription_ev
 
 from farm.wire import Event
 from gateway.live import shown
+from gateway.recent import Recent
 from gateway.refusals import Incidents, encoded, graphql_error
 from gateway.subscribed import Subscribed
 
 TEMPLATES_MAX = 1_024
 TEMPLATES_CHARACTERS_MAX = 16 * 1024 * 1024
+
+Templates = Recent[Any, str]
 
 
 class Renderings:
@@ -35,7 +37,7 @@ class Renderings:
 
     def __init__(self, incidents: Incidents) -> None:
         self._incidents = incidents
-        self._templates = Templates()
+        self._templates = Templates(most=TEMPLATES_MAX, size_max=TEMPLATES_CHARACTERS_MAX)
         self._known: WeakValueDictionary[Any, Rendering] = WeakValueDictionary()
 
     def of(self, subscribed: Subscribed, executor: Executor[Any]) -> Rendering:
@@ -69,7 +71,7 @@ class Rendering:
             template = self._template(event)
             if template is None:
                 return self._plain(event)
-            self._templates.put(key, template)
+            self._templates.put(key, template, len(template))
         return template % {
             _CURSOR: encode_basestring(event.cursor),
             _ID: encode_basestring(event.notification.id),
@@ -119,29 +121,3 @@ def with_holes(value: Any) -> str:
             return f"[{','.join(map(with_holes, value))}]"
         case _:
             return json.dumps(value, ensure_ascii=False).replace("%", "%%")
-
-
-class Templates:
-    """Those used last, few enough and short enough together."""
-
-    def __init__(
-        self, most: int = TEMPLATES_MAX, characters_max: int = TEMPLATES_CHARACTERS_MAX
-    ) -> None:
-        self._most = most
-        self._characters_max = characters_max
-        self._characters = 0
-        self._kept: OrderedDict[Any, str] = OrderedDict()
-
-    def get(self, key: Any) -> str | None:
-        template = self._kept.get(key)
-        if template is not None:
-            self._kept.move_to_end(key)
-        return template
-
-    def put(self, key: Any, template: str) -> None:
-        """`key` is new."""
-        self._kept[key] = template
-        self._characters += len(template)
-        while len(self._kept) > self._most or self._characters > self._characters_max:
-            _, dropped = self._kept.popitem(last=False)
-            self._characters -= len(dropped)

@@ -53,13 +53,13 @@ class Running:
         self._renderings = Renderings(incidents)
 
     def subscribes(self, question: Question) -> bool:
-        return self._schema.subscription_of(question.query, question.operation) is not None
+        return self._subscribed(question) is not None
 
     async def run(
         self, question: Question, method: str, resume_after: str = ""
     ) -> AsyncGenerator[Payload, None]:
         """The payloads; a subscription goes on after this cursor, if there is one."""
-        subscribed = self._schema.subscription_of(question.query, question.operation)
+        subscribed = self._subscribed(question)
         if subscribed is None:
             yield await self._answer(question, method)
             return
@@ -68,6 +68,9 @@ class Running:
         async with aclosing(self._events(subscribed, question, resume_after)) as payloads:
             async for payload in payloads:
                 yield payload
+
+    def _subscribed(self, question: Question) -> Subscribed | None:
+        return self._schema.understood(question.query, question.operation).subscribed
 
     async def _answer(self, question: Question, method: str) -> Payload:
         try:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import strawberry
 from graphql import (
@@ -24,6 +23,7 @@ from graphql import (
     GraphQLString,
     OperationDefinitionNode,
     OperationType,
+    OverlappingFieldsCanBeMergedRule,
     get_nullable_type,
     get_operation_ast,
     parse,
@@ -32,12 +32,7 @@ from graphql import (
 from graphql.execution import Executor
 from graphql.validation import NoSchemaIntrospectionCustomRule
 from strawberry import UNSET
-from strawberry.extensions import (
-    DisableIntrospection,
-    ParserCache,
-    SchemaExtension,
-    ValidationCache,
-)
+from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema import validate_document
 from strawberry.schema.schema_converter import GraphQLCoreConverter
@@ -71,10 +66,14 @@ from gateway.nodes import (
     checked_id,
     page_size,
 )
-from gateway.query_limits import TOKENS_MAX, QueryLimits, check_size
+from gateway.query_limits import TOKENS_MAX, FieldsAreAlike, check_size
+from gateway.recent import Recent
 from gateway.subscribed import Subscribed, variables_that_matter
 
-DOCUMENTS_CACHED_MAX = 256
+DOCUMENTS_MAX = 256
+DOCUMENTS_BYTES_MAX = 64 * 1024 * 1024
+BYTES_A_CHARACTER = 100  # about, of a document once it is parsed
+BYTES_A_FIELD = 5_000  # and of the writers of a field, in all variants
 DELIVERED_MAX = 100
 PEOPLE_PAGE_DEFAULT = 100
 PEOPLE_PAGE_MAX = 100
@@ -184,17 +183,27 @@ class Query:
         return [Process.of(row) for row in state.processes]
 
 
-class NamedOperation(SchemaExtension):
-    """Refuses to choose among several operations; Strawberry would run the first."""
+class Understood(NamedTuple):
+    """A document and which of its operations is asked for, understood once for all who send it."""
 
-    def on_parse(self) -> Iterator[None]:
-        yield
+    errors: list[GraphQLError]  # what is wrong with it
+    fields: int = 0
+    document: DocumentNode | None = None  # None where it cannot be read, or is too large
+    operation: OperationDefinitionNode | None = None  # None where it is not clear which
+    query: CompiledQuery | None = None
+    subscribed: Subscribed | None = None
+
+
+class AsUnderstood(SchemaExtension):
+    """Saves Strawberry from parsing a document again, and from checking it."""
+
+    def on_operation(self) -> Iterator[None]:
         asked = self.execution_context
+        assert asked.query is not None
         named = asked._provided_operation_name  # noqa: SLF001 - else it tells the one it chose
-        if named is None and asked.graphql_document is not None:
-            definitions = asked.graphql_document.definitions
-            if sum(isinstance(one, OperationDefinitionNode) for one in definitions) > 1:
-                raise GraphQLError("operationName: must name one of the query's operations")
+        asked.graphql_document = cast(Schema, asked.schema).understood(asked.query, named).document
+        asked.pre_execution_errors = []
+        yield
 
 
 class Schema(strawberry.Schema):
@@ -202,15 +211,16 @@ class Schema(strawberry.Schema):
     stack trace, a mistyped query too.
 
     Subscriptions go past it: it would run each event anew for each subscriber. So do queries, which
-    are compiled. What it does to a question before that is done here as well: the limits, the
-    rules, the caches.
+    are compiled. What it does to a question before that is done here: the limits, the rules, the
+    cache.
     """
 
     def __init__(self, *, introspection: bool, **more: Any) -> None:
         super().__init__(**more)
         self._introspection = introspection
-        self.subscription_of = lru_cache(DOCUMENTS_CACHED_MAX)(self._subscription_of)
-        self.query_of = lru_cache(DOCUMENTS_CACHED_MAX)(self._query_of)
+        self._documents: Recent[tuple[str, str | None], Understood] = Recent(
+            most=DOCUMENTS_MAX, size_max=DOCUMENTS_BYTES_MAX
+        )
 
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
@@ -220,16 +230,33 @@ class Schema(strawberry.Schema):
                 # Strawberry takes them from fields, not from arguments, types and directives.
                 error.message = error.message.partition(" Did you mean ")[0]
 
-    def _query_of(self, query: str, operation_name: str | None) -> CompiledQuery | None:
-        """None where this is no query, or something is wrong with it: then `execute` says what."""
+    def understood(self, query: str, operation_name: str | None) -> Understood:
+        key = (query, operation_name)
+        known = self._documents.get(key)
+        if known is None:
+            known = self._understand(query, operation_name)
+            size = len(query) * BYTES_A_CHARACTER + known.fields * BYTES_A_FIELD
+            self._documents.put(key, known, size)
+        return known
+
+    def _understand(self, query: str, operation_name: str | None) -> Understood:
         try:
             document = parse(query, max_tokens=TOKENS_MAX)
-        except GraphQLError:
-            return None
+            fields = check_size(document)
+        except GraphQLError as error:
+            return Understood([error.with_traceback(None)])
         operation = get_operation_ast(document, operation_name)
-        if operation is None or self._wrong(document):
-            return None
-        return query_of(
+        if operation is None:
+            return Understood(_not_named(document, operation_name), fields, document)
+        errors = self._wrong(document)
+        understood = Understood(errors, fields, document, operation)
+        if operation.operation is OperationType.SUBSCRIPTION:
+            matters = () if errors else variables_that_matter(document)
+            subscribed = Subscribed(document, operation, operation_name, errors, matters)
+            return understood._replace(subscribed=subscribed)
+        if errors:
+            return understood
+        compiled = query_of(
             self._schema,
             document,
             operation_name,
@@ -237,27 +264,11 @@ class Schema(strawberry.Schema):
             resolver_of,
             hide_suggestions=not self._introspection,
         )
-
-    def _subscription_of(self, query: str, operation_name: str | None) -> Subscribed | None:
-        """None where this is no subscription, or cannot be understood: then `execute` says why."""
-        try:
-            document = parse(query, max_tokens=TOKENS_MAX)
-        except GraphQLError:
-            return None
-        operation = get_operation_ast(document, operation_name)
-        if operation is None or operation.operation is not OperationType.SUBSCRIPTION:
-            return None
-        errors = self._wrong(document)
-        matters = () if errors else variables_that_matter(document)
-        return Subscribed(document, operation, operation_name, errors, matters)
+        return understood._replace(query=compiled)
 
     def _wrong(self, document: DocumentNode) -> list[GraphQLError]:
-        try:
-            check_size(document)
-        except GraphQLError as error:
-            return [error]
         more = () if self._introspection else (NoSchemaIntrospectionCustomRule,)
-        errors = validate_document(self._schema, document, (*specified_rules, *more))
+        errors = validate_document(self._schema, document, (*_RULES, *more))
         self.process_errors(errors)
         return errors
 
@@ -276,6 +287,19 @@ class Schema(strawberry.Schema):
         if isinstance(made, list):
             self.process_errors(made)
         return made
+
+
+_RULES = tuple(
+    FieldsAreAlike if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules
+)
+
+
+def _not_named(document: DocumentNode, operation_name: str | None) -> list[GraphQLError]:
+    """What is wrong where several operations could be meant."""
+    operations = sum(isinstance(one, OperationDefinitionNode) for one in document.definitions)
+    if operation_name is not None or operations < 2:
+        return []
+    return [GraphQLError("operationName: must name one of the query's operations")]
 
 
 def read_from(_name: str, field: GraphQLField) -> str | None:
@@ -321,20 +345,12 @@ _PLAIN = (GraphQLString, GraphQLID, GraphQLInt, GraphQLFloat, GraphQLBoolean)
 
 def make_schema(*, introspection: bool) -> Schema:
     """The schema; without introspection it tells nobody what it has, nor suggests it."""
-    extensions: list[Any] = [
-        NamedOperation,
-        QueryLimits,
-        lambda: ParserCache(DOCUMENTS_CACHED_MAX),
-        lambda: ValidationCache(DOCUMENTS_CACHED_MAX),
-    ]
-    if not introspection:
-        extensions.append(DisableIntrospection)
     return Schema(
         introspection=introspection,
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
         types=EVENTS,
-        extensions=extensions,
+        extensions=[AsUnderstood],
         config=StrawberryConfig(scalar_map=SCALARS, disable_field_suggestions=not introspection),
     )

@@ -237,7 +237,7 @@ def test_as_many_errors_of_variables_are_told_as_by_graphql_core() -> None:
 
 
 def test_what_is_asked_most_has_a_writer() -> None:
-    query = make_schema(introspection=True).query_of(INBOX, None)
+    query = make_schema(introspection=True).understood(INBOX, None).query
     assert query is not None
     for short in (False, True):
         values = VariableValues({}, {"short": short})
@@ -273,7 +273,7 @@ def test_the_variants_of_a_query_are_bounded() -> None:
     names = [f"b{number}" for number in range(VARIANTS_MAX)]
     fields = " ".join(f"{name}: __typename @include(if: ${name})" for name in names)
     text = f"query ({', '.join(f'${name}: Boolean!' for name in names)}) {{ {fields} }}"
-    query = make_schema(introspection=True).query_of(text, None)
+    query = make_schema(introspection=True).understood(text, None).query
     assert query is not None
     for number in range(2**VARIANTS_MAX):
         given = {name: bool(number >> at & 1) for at, name in enumerate(names)}

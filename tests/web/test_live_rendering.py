@@ -14,7 +14,7 @@ from farm.wire import Delivery, Event, EventKind, Look, Notification
 from gateway.context import Context
 from gateway.live import shown
 from gateway.refusals import Incidents, encoded
-from gateway.rendering import Renderings, Templates
+from gateway.rendering import Renderings
 from gateway.schema import make_schema
 
 SCHEMA = make_schema(introspection=True)
@@ -92,7 +92,7 @@ def documents(draw: st.DrawFn) -> str:
     used = "... on InboxEvent @skip(if: $x) { ... on InboxEvent @skip(if: $y) { cursor } }"
     operation = f"{head} {{ {alias}inboxEvents(userId: $u, since: $s) {body[:-1]} {used} }} }}"
     document = " ".join([operation, *query.fragments])
-    subscribed = SCHEMA.subscription_of(document, None)
+    subscribed = SCHEMA.understood(document, None).subscribed
     assume(subscribed is not None and not subscribed.errors)  # else it is over some limit
     return document
 
@@ -152,7 +152,7 @@ def test_one_rendering_serves_all_whose_variables_make_no_difference() -> None:
     renderings = Renderings(Incidents("test"))
 
     def of(**variables: Any) -> object:
-        subscribed = SCHEMA.subscription_of(query, None)
+        subscribed = SCHEMA.understood(query, None).subscribed
         assert subscribed is not None
         executor = SCHEMA.executor(subscribed, variables, CONTEXT)
         assert not isinstance(executor, list)
@@ -170,30 +170,17 @@ def test_without_introspection_no_name_is_told() -> None:
         "subscription { inboxEvent }",
         "subscription { __schema { queryType { name } } }",
     ):
-        subscribed = closed.subscription_of(query, None)
+        subscribed = closed.understood(query, None).subscribed
         assert subscribed is not None
         assert subscribed.errors
         assert "Did you mean" not in str(subscribed.errors)
-    open_to_all = SCHEMA.subscription_of("subscription { inboxEvent }", None)
+    open_to_all = SCHEMA.understood("subscription { inboxEvent }", None).subscribed
     assert open_to_all is not None
     assert "Did you mean" in str(open_to_all.errors)
 
 
-def test_templates_are_few_and_short() -> None:
-    templates = Templates(most=3, characters_max=10)
-    for key in "abc":
-        templates.put(key, "12")
-    assert templates.get("a") == "12"
-    templates.put("d", "12")  # b was used least lately
-    assert [templates.get(key) for key in "abcd"] == ["12", None, "12", "12"]
-    templates.put("e", "1234567")
-    assert [templates.get(key) for key in "acde"] == [None, None, "12", "1234567"]
-    templates.put("f", "x" * 11)
-    assert [templates.get(key) for key in "def"] == [None, None, None]
-
-
 def _shown(renderings: Renderings, query: str, variables: dict[str, Any], event: Event) -> str:
-    subscribed = SCHEMA.subscription_of(query, None)
+    subscribed = SCHEMA.understood(query, None).subscribed
     assert subscribed is not None
     executor = SCHEMA.executor(subscribed, variables, CONTEXT)
     assert not isinstance(executor, list)
@@ -203,7 +190,7 @@ def _shown(renderings: Renderings, query: str, variables: dict[str, Any], event:
 
 
 def _executed(query: str, variables: dict[str, Any], event: Event) -> str:
-    subscribed = SCHEMA.subscription_of(query, None)
+    subscribed = SCHEMA.understood(query, None).subscribed
     assert subscribed is not None
     executor = SCHEMA.executor(subscribed, variables, CONTEXT)
     assert not isinstance(executor, list)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import select
+import socket
 import time
 from collections.abc import Callable
 
 import pytest
+from graphql import get_introspection_query
 
+from gateway.graphql_http import BATCH_MAX
 from gateway.query_limits import ALIASES_MAX, DEPTH_MAX, FIELDS_MAX, TOKENS_MAX
 from tests.web.web_process import JSON, Reply, WebProcess, ask, data, run
 
@@ -24,6 +28,9 @@ fragment Input on __InputValue { name type { ...Type } defaultValue }
 fragment Type on __Type { kind name ofType { kind name ofType { kind name ofType { kind name
   ofType { kind name ofType { kind name ofType { kind name ofType { kind name
   ofType { kind name ofType { kind name } } } } } } } } } }"""
+
+TYPES = """fragment T on __Type { name fields { name type { name fields { name args { name }
+  type { name kind } } ofType { name fields { name type { name ofType { name } } } } } } }"""
 
 
 def nested(depth: int) -> str:
@@ -58,6 +65,13 @@ def ring(size: int) -> str:
     return "{ ...F0 } " + " ".join(f"fragment F{n} on Query {{ {spreads} }}" for n in range(size))
 
 
+def described(count: int) -> str:
+    """A query for 452 and 800 times so many values that describe the schema."""
+    return (
+        f"{{ __schema {{ types {{ fields {{ type {{ fields {{ {'name ' * count} }} }} }} }} }} }}"
+    )
+
+
 def post(web: WebProcess, body: bytes) -> Reply:
     return ask(web.address, "/graphql", method="POST", body=body, headers=JSON)
 
@@ -90,13 +104,17 @@ def soonest(web: WebProcess, body: Callable[[int], bytes]) -> tuple[Reply, float
         (fan(150, 2), 200, "unfold"),
         (fan(12, 20), 200, "unfold"),
         (ring(25), 200, "within itself"),
+        ("{" + "getMetrics{totalSent}" * 498 + "}", 200, "at most 10,000 comparisons"),
+        ("{" + "".join(f"a{n}:__schema{{types{{...T}}}}" for n in range(30)) + "}" + TYPES, 200,
+         "too much about the schema"),
         ('{ inbox(userId: "a", first: 1000000000) { liveCursor } }', 200, "from 1 to 100"),
         ('{ inbox(userId: "a", first: -1) { liveCursor } }', 200, "from 1 to 100"),
         ("{ deadLetters(first: 1000000000) { pageInfo { endCursor } } }", 200, "from 1 to 100"),
     ],
     ids=[
         "1.7 MB", "100,000 aliases", "8,000 aliases", "600 aliases", "depth 50", "depth 5,000",
-        "fan-out", "wide fan-out", "cycles", "first 1e9", "first -1", "letters 1e9",
+        "fan-out", "wide fan-out", "cycles", "500 of one name", "30 schemas",
+        "first 1e9", "first -1", "letters 1e9",
     ],
 )  # fmt: skip
 def test_too_large_a_question(web: WebProcess, query: str, status: int, says: str) -> None:
@@ -143,8 +161,12 @@ def test_too_large_a_batch(web: WebProcess) -> None:
         (twice_twice(8), False),
         ("{" + "...F " * (FIELDS_MAX // 20) + "} fragment F on Query {" + "a " * 20 + "}", True),
         ("{b " + "...F " * (FIELDS_MAX // 20) + "} fragment F on Query {" + "a " * 20 + "}", False),
-        ("{" + "a(x:1)" * (TOKENS_MAX // 6) + "}", True),  # 6 tokens each
-        ("{" + "a(x:1)" * (TOKENS_MAX // 6) + "a}", False),
+        ("{" + "".join(f"a{n}(x:1)" for n in range(TOKENS_MAX // 6)) + "}", True),  # 6 tokens each
+        ("{" + "".join(f"a{n}(x:1)" for n in range(TOKENS_MAX // 6)) + "a}", False),
+        ("{" + "__typename " * 141 + "}", True),  # 9,870 comparisons
+        ("{" + "__typename " * 142 + "}", False),  # 10,011
+        (described(61), True),  # 49,252
+        (described(62), False),  # 50,052
         ("query A { a } query B " + nested(DEPTH_MAX + 1), False),
     ],
 )
@@ -163,3 +185,27 @@ def test_what_describes_the_schema_may_be_deep(web: WebProcess) -> None:
     described = data(web.address, INTROSPECTION)["__schema"]
     assert described["queryType"] == {"name": "Query"}
     assert any(one["name"] == "NotificationStatus" for one in described["types"])
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_what_tools_ask_first_is_answered(web: WebProcess, more: bool) -> None:
+    """graphql-js and GraphiQL, with all they can ask, and with what they ask by themselves."""
+    query = get_introspection_query(
+        descriptions=more,
+        specified_by_url=more,
+        directive_is_repeatable=more,
+        schema_description=more,
+        input_value_deprecation=more,
+    )
+    assert data(web.address, query)["__schema"]["queryType"]["name"] == "Query"
+
+
+def test_a_batch_lets_others_be_answered_in_between(web: WebProcess) -> None:
+    asked = json.dumps([{"query": get_introspection_query()}] * BATCH_MAX).encode()
+    with socket.create_connection(("127.0.0.1", web.port), 10) as connection:
+        head = f"POST /graphql HTTP/1.1\r\nHost: a\r\nContent-Type: {JSON['content-type']}\r\n"
+        connection.sendall(f"{head}Content-Length: {len(asked)}\r\n\r\n".encode() + asked)
+        for _ in range(3):
+            assert ask(web.address, "/health").status == 200
+        assert not select.select([connection], [], [], 0)[0], "it waited for the whole batch"
+        assert connection.recv(1) == b"H"
