@@ -156,9 +156,11 @@ class Query:
         self._asked[included] = self._asked.get(included, 0) + 1
         if self._asked[included] < COMPILED_FROM_TIME:
             return None
-        variant = self._variants[included] = _compiled(
-            self._executor(values, None, {}), self._reads, self._calls
-        )
+        try:
+            variant = _compiled(self._executor(values, None, {}), self._reads, self._calls)
+        except GraphQLError:  # null for @skip or @include; the executor says at which field
+            variant = _Variant({}, None)
+        self._variants[included] = variant
         return variant
 
     def _executor(

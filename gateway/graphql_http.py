@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import parse_qs
 
-from graphql import GraphQLError, OperationType
+from graphql import GraphQLError, OperationType, located_error
 from sanic import Request
 from sanic.response import HTTPResponse
 
@@ -87,6 +87,8 @@ class GraphQL:
             return (await self.run(question, "POST")).text
         except HttpRefusal as refusal:
             return to_json(graphql_refusal(refusal))
+        except Exception as error:  # noqa: BLE001 - it is logged, and told by its number
+            return self._answer(None, [located_error(error)]).text
 
     async def run(self, question: Question, method: str) -> Answer:
         """Raises `HttpRefusal` where this may not be asked by this method, or is a subscription."""

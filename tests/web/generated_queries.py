@@ -237,7 +237,7 @@ def variables(chance: Random) -> dict[str, Any]:
     """Nearly always right ones."""
     made: dict[str, Any] = {"b0": chance.random() < 0.5}
     if chance.random() < 0.5:
-        made["b1"] = chance.random() < 0.8
+        made["b1"] = chance.choice([True, True, True, False, None])
     made["b2"] = chance.choice([True, False, False, None])
     if chance.random() < 0.5:
         made["i"] = chance.choice([1, None, "no number"] if chance.random() < 0.2 else [1, 2])

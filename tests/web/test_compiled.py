@@ -220,6 +220,21 @@ async def test_each_answer_follows_the_variables_it_was_asked_with() -> None:
     assert len(query._variants) == VARIANTS_MAX
 
 
+@pytest.mark.parametrize(
+    "selection", ["item { name @include(if: $x) }", "item @skip(if: $x) { id }"]
+)
+async def test_null_for_a_directive_is_an_error_each_time(selection: str) -> None:
+    """A variable that has a default may be null, and what @skip and @include want may not."""
+    text = f"query Q($x: Boolean = true) {{ {selection} }}"
+    query = compiled(SCHEMA, text)
+    assert not validate(SCHEMA, parse(text))
+    for given in ({"x": None}, {}):
+        expected = await by_graphql_core(SCHEMA, text, given, Thing)
+        for _ in range(TIMES):
+            assert told(await query.run(given, Thing)) == told(expected)
+        assert bool(expected.errors) is ("x" in given)
+
+
 async def test_a_query_of_very_many_fields_has_no_writer() -> None:
     def asked(count: int) -> Case:
         names = " ".join(f"n{number}: name" for number in range(count))

@@ -18,7 +18,7 @@ from farm.wire import Kind, pack, pack_answers
 from gateway.web import DRAIN_S
 from tests.farm_process import wait_until
 from tests.web.conftest import StartWeb
-from tests.web.web_process import TYPENAME_REQUEST, WebProcess, ask, run
+from tests.web.web_process import JSON, TYPENAME, TYPENAME_REQUEST, WebProcess, ask, run
 
 pytestmark = pytest.mark.process
 
@@ -102,6 +102,17 @@ async def test_what_should_not_happen_is_told_by_its_number_only(web: WebProcess
     assert "Traceback" not in str(answer)
     assert f"incident={web.child.name}-1" in web.log()
     assert "Traceback" in web.log()
+
+
+def test_what_fails_in_a_batch_spoils_no_other(start_web: StartWeb) -> None:
+    web = start_web(failpoints="web.ask:raise:2").wait_serving()
+    batch = b"[" + b",".join([TYPENAME] * 3) + b"]"
+    reply = ask(web.address, "/graphql", method="POST", body=batch, headers=JSON)
+    first, failed, last = reply.json
+    assert first == last == {"data": {"__typename": "Query"}}
+    (error,) = failed["errors"]
+    assert error["extensions"] == {"code": "INTERNAL"}
+    assert f"{web.child.name}-1" in error["message"]
 
 
 @asynccontextmanager

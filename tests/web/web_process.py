@@ -85,6 +85,7 @@ class WebProcess:
         port: int = 0,
         terms: Terms | None = None,
         hurry: Mapping[str, float] | None = None,
+        failpoints: str = "",
         **settings: Any,
     ) -> None:
         """`hurry`: constants of modules that are less in it than they are, for a test that would
@@ -100,6 +101,7 @@ class WebProcess:
             name=f"web-{number}-{os.urandom(4).hex()}",
             sockets=str(sockets),
             settings=Settings(http_port=self._port.number, log_format="text", **settings),
+            failpoints=failpoints,
         )
         self.log_path = directory / f"web-{number}.log"
         hurried = "from gateway.web import Terms, USUAL, main"
