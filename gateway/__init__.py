@@ -17,6 +17,7 @@ pb/              generated from proto/
 web.py           the HTTP process: its start, its life and its end
 site.py          which path answers what, and from whom a browser may ask
 graphql_http.py  GraphQL over HTTP: what a request asks, and the answer
+unsent.py        large answers that wait to be read
 graphql_ws.py    GraphQL over a WebSocket, as graphql-transport-ws
 graphql_sse.py   GraphQL over server-sent events
 running.py       runs what is asked over a connection that stays open

@@ -19,6 +19,7 @@ from graphql import GraphQLError, OperationType, located_error
 from sanic import Request
 from sanic.response import HTTPResponse
 
+from farm.errors import ResourceExhausted
 from farm.failpoints import Point, passing
 from gateway.compiled import to_json
 from gateway.context import Context
@@ -26,15 +27,18 @@ from gateway.refusals import (
     JSON,
     HttpRefusal,
     Incidents,
+    encoded,
     graphql_error,
     graphql_media_type,
     graphql_refusal,
     in_utf8,
 )
 from gateway.schema import Schema, Understood
+from gateway.unsent import AT_ONCE_BYTES_MAX, UNSENT_BYTES_MAX, Unsent
 
 ARGUMENTS_MAX = 10
 BATCH_MAX = 10
+ANSWER_BYTES_MAX = 4 * 1024 * 1024  # far more than the answer to a change can have
 HEADERS_KEPT_MAX = 4_096
 
 
@@ -47,9 +51,9 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is told of one operation, in JSON, and whether any of it was run."""
+    """What is told of one operation, in JSON, and whether there are data in it."""
 
-    text: str
+    body: bytes
     run: bool
 
 
@@ -60,35 +64,43 @@ class GraphQL:
         self._schema = schema
         self._context = context
         self._incidents = incidents
+        self.unsent = Unsent(UNSENT_BYTES_MAX)
 
-    async def answer(self, request: Request) -> HTTPResponse:
-        """Raises `HttpRefusal` where the request is no question."""
+    async def answer(self, request: Request) -> HTTPResponse | None:
+        """None where it is sent already. Raises `HttpRefusal` where the request is no question."""
         asked = from_body(request) if request.method == "POST" else from_url(request)
         media_type = graphql_media_type(request)
         if isinstance(asked, list):
-            text, status = await self._all(asked), 200
+            body, status = await self._all(asked), 200
         else:
-            text, run = await self.run(asked, request.method)
+            body, run = await self.run(asked, request.method)
             # Whoever asks for the newer media type reads the status; older clients expect 200.
             status = 200 if run or media_type == JSON else 400
-        return Told(in_utf8(text), status=status, content_type=media_type)
+        if len(body) <= AT_ONCE_BYTES_MAX:
+            return Told(body, status=status, content_type=media_type)
+        with self.unsent.counted(len(body)):
+            await _send(request, body, status, media_type)
+        return None
 
-    async def _all(self, questions: list[Question]) -> str:
+    async def _all(self, questions: list[Question]) -> bytes:
         """In turn, so that each sees what those before it changed. Others are served in between."""
-        texts = []
+        bodies: list[bytes] = []
         for question in questions:
-            texts.append(await self._one_of_many(question))
-            await asyncio.sleep(0)
-        return f"[{','.join(texts)}]"
+            if sum(map(len, bodies)) > ANSWER_BYTES_MAX:
+                bodies.append(self._too_large().body)
+            else:
+                bodies.append(await self._one_of_many(question))
+                await asyncio.sleep(0)
+        return b"[%b]" % b",".join(bodies)
 
-    async def _one_of_many(self, question: Question) -> str:
+    async def _one_of_many(self, question: Question) -> bytes:
         """A bad one spoils no other."""
         try:
-            return (await self.run(question, "POST")).text
+            return (await self.run(question, "POST")).body
         except HttpRefusal as refusal:
-            return to_json(graphql_refusal(refusal))
+            return encoded(graphql_refusal(refusal))
         except Exception as error:  # noqa: BLE001 - it is logged, and told by its number
-            return self._answer(None, [located_error(error)]).text
+            return self._answer(None, [located_error(error)]).body
 
     async def run(self, question: Question, method: str) -> Answer:
         """Raises `HttpRefusal` where this may not be asked by this method, or is a subscription."""
@@ -129,7 +141,20 @@ class GraphQL:
             parts.append(f'"errors":{to_json(told)}')
         if run:
             parts.append(f'"data":{data or "null"}')
-        return Answer(f"{{{','.join(parts)}}}", run)
+        body = in_utf8(f"{{{','.join(parts)}}}")
+        return Answer(body, run) if len(body) <= ANSWER_BYTES_MAX else self._too_large()
+
+    def _too_large(self) -> Answer:
+        message = f"the answer is over {ANSWER_BYTES_MAX >> 20} MiB; ask for less at once"
+        return self._answer(None, [located_error(ResourceExhausted(message))])
+
+
+async def _send(request: Request, body: bytes, status: int, media_type: str) -> None:
+    """As fast as it is read. Who reads nothing for as long as an answer may take is let go."""
+    headers = {"content-length": str(len(body))}
+    response = await request.respond(status=status, headers=headers, content_type=media_type)
+    for start in range(0, len(body), AT_ONCE_BYTES_MAX):
+        await response.send(body[start : start + AT_ONCE_BYTES_MAX])
 
 
 class Told(HTTPResponse):

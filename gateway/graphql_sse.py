@@ -69,6 +69,7 @@ class EventStreams:
         await response.send(first)
         stream = EventStream(connection, self._heart)
         try:
+            await connection.room()
             async for event in events:
                 await stream.send(event)
         except ConnectionResetError:
@@ -102,9 +103,9 @@ class EventStream(Held):
         connection.hold(self)
 
     async def send(self, event: str) -> None:
-        """Sends once there is room for it. Raises `ConnectionResetError`."""
-        await self._connection.room()
+        """Returns when there is room for another. Raises `ConnectionResetError`."""
         self.write(_chunk(event.encode()))
+        await self._connection.room()
 
     def beat(self) -> None:
         if self._stuck():

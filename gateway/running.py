@@ -19,7 +19,7 @@ from graphql.execution import ExecutionResult, Executor, create_source_event_str
 from farm.errors import Unavailable
 from gateway.context import Context
 from gateway.graphql_http import GraphQL, Question
-from gateway.refusals import HttpRefusal, Incidents, graphql_error, in_utf8
+from gateway.refusals import HttpRefusal, Incidents, graphql_error
 from gateway.rendering import Renderings
 from gateway.schema import Schema
 from gateway.subscribed import Subscribed
@@ -61,7 +61,9 @@ class Running:
         """The payloads; a subscription goes on after this cursor, if there is one."""
         subscribed = self._subscribed(question)
         if subscribed is None:
-            yield await self._answer(question, method)
+            body = await self._answer(question, method)
+            with self._graphql.unsent.counted(len(body)):
+                yield Payload(body.decode())
             return
         if subscribed.errors:
             raise self._failed(subscribed.errors)
@@ -72,7 +74,7 @@ class Running:
     def _subscribed(self, question: Question) -> Subscribed | None:
         return self._schema.understood(question.query, question.operation).subscribed
 
-    async def _answer(self, question: Question, method: str) -> Payload:
+    async def _answer(self, question: Question, method: str) -> bytes:
         try:
             answer = await self._graphql.run(question, method)
         except HttpRefusal:
@@ -80,8 +82,8 @@ class Running:
         except Exception as error:
             raise self._failed([located_error(error)]) from error
         if not answer.run:
-            raise Failed(json.loads(answer.text)["errors"])
-        return Payload(in_utf8(answer.text).decode())
+            raise Failed(json.loads(answer.body)["errors"])
+        return answer.body
 
     async def _events(
         self, subscribed: Subscribed, question: Question, resume_after: str
