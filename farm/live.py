@@ -78,6 +78,13 @@ class _Item(NamedTuple):
     shape: int
 
 
+class ProcessEnds(Unavailable):
+    """Whoever watches here does better to go on at another process."""
+
+    def __init__(self) -> None:
+        super().__init__("this process ends; go on at another one")
+
+
 @dataclass(eq=False, slots=True)
 class _Watcher:
     """One stream of a person's events. All up to its place has been handed out."""
@@ -177,12 +184,12 @@ class Live:
         """The events after `since`, a live cursor or an event's; empty: from now on.
 
         Entering raises `InvalidArgument` (a cursor of somebody else's), `ResourceExhausted` (too
-        many are online here), `Unavailable`. The events end after a RESET with reason `too_slow`;
-        else they raise: `Unavailable` when this process is to end, or nobody answers what is to be
-        read (resume, maybe elsewhere), or whatever reading raises.
+        many are online here), `ProcessEnds`, `Unavailable`. The events end after a RESET with
+        reason `too_slow`; else they raise: `ProcessEnds` (resume elsewhere), `Unavailable` when
+        nobody answers what is to be read (resume), or whatever reading raises.
         """
         if self._closing:
-            raise _ends()
+            raise ProcessEnds
         if self._watchers >= WATCHERS_MAX:
             raise ResourceExhausted(
                 f"{WATCHERS_MAX} inboxes are watched here, as many as may be", retry_after_ms=1_000
@@ -231,7 +238,7 @@ class Live:
             else:
                 watcher.wake.clear()
                 await watcher.wake.wait()
-        raise _ends()
+        raise ProcessEnds
 
     async def _catch_up(
         self, person: _Person, watcher: _Watcher, cursors: InboxCursors
@@ -283,7 +290,7 @@ class Live:
         except TimeoutError:
             raise Unavailable("the store does not answer; ask again") from None
         if self._closing or self._cursors is None:
-            raise _ends()
+            raise ProcessEnds
         return self._cursors
 
     async def _say_who_is_here(self) -> None:
@@ -438,10 +445,6 @@ class Live:
             self._number(person, number)
             for watcher in person.watchers:
                 watcher.fall_behind(self._dispatched)
-
-
-def _ends() -> Unavailable:
-    return Unavailable("this process ends; go on at another one")
 
 
 def _portions(news: list[News]) -> Iterator[list[News]]:

@@ -57,7 +57,7 @@ class EventStreams:
         self._heart.admit()
         resume_after = request.headers.get("last-event-id", "")
         async with aclosing(self._events(asked, request.method, resume_after)) as events:
-            first = await anext(events)
+            first = await anext(events, "")
             await self._tell(request, first, events)
 
     async def _tell(self, request: Request, first: str, events: AsyncIterator[str]) -> None:

@@ -2,7 +2,7 @@
 
 A question or a change has one payload, a subscription one for each event. It ends well, or by one
 of: `HttpRefusal` (nothing of that kind can be asked here), `Failed` (errors of GraphQL's, the last
-that is told), `Unavailable` (this process ends; ask another for the rest).
+that is told), `Unavailable` (the rest is to be had elsewhere, or later).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from graphql import FieldNode, GraphQLError, located_error
 from graphql.execution import ExecutionResult, Executor, create_source_event_stream
 
 from farm.errors import Unavailable
+from farm.live import ProcessEnds
 from gateway.context import Context
 from gateway.graphql_http import GraphQL, Question
 from gateway.refusals import HttpRefusal, Incidents, graphql_error
@@ -101,7 +102,7 @@ class Running:
                 async for event in events:
                     yield Payload(rendering.show(event), event.cursor)
                     began = True
-        except (GeneratorExit, Failed):
+        except (GeneratorExit, Failed, ProcessEnds):
             raise
         except Exception as error:
             if began and isinstance(error, Unavailable):

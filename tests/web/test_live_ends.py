@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from websockets.frames import Opcode
@@ -23,7 +24,7 @@ from gateway.web import DRAIN_S
 from gateway.websocket import GOING_AWAY
 from tests.farm_process import ROOT, FarmProcess, wait_until, wait_until_async
 from tests.web.conftest import StartWeb
-from tests.web.raw_stream import RawStream
+from tests.web.raw_stream import RawStream, connect
 from tests.web.raw_websocket import RawWebSocket
 from tests.web.web_process import WebProcess, ask, data
 
@@ -71,6 +72,24 @@ def test_draining_sends_everybody_elsewhere(joined: WebProcess) -> None:
         assert stream.next() is None
         assert joined.wait() == 0
         assert time.monotonic() - began_s < DRAIN_S
+
+
+def test_draining_sends_those_elsewhere_who_have_heard_nothing_yet(start_web: StartWeb) -> None:
+    """Here because no store tells who they are."""
+    web = start_web().wait_serving()
+    query = urlencode({"query": 'subscription { inboxEvents(userId: "a") { cursor } }'})
+    asked = f"GET /graphql?{query} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n"
+    with RawWebSocket(web.address) as ws, connect(web.address) as stream:
+        ws.init().subscribe("1", EVENTS, user="a")
+        stream.sendall(asked.encode())
+        assert ask(web.address, "/health").status == 200  # connections are served in turn
+        web.process.terminate()
+        assert ws.closed().code == GOING_AWAY
+        ws.frame(Opcode.CLOSE, GOING_AWAY.to_bytes(2, "big"))
+        head, _, events = stream.makefile("rb").read().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert events == b"0\r\n\r\n"  # no event at all, and so none that says it is complete
+    assert web.wait() == 0
 
 
 async def test_draining_waits_for_an_answer_over_a_socket(start_web: StartWeb) -> None:
