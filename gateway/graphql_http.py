@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 
 from graphql import GraphQLError, OperationType, located_error
 from sanic import Request
+from sanic.headers import parse_content_header
 from sanic.response import HTTPResponse
 
 from farm.errors import ResourceExhausted
@@ -40,6 +41,9 @@ ARGUMENTS_MAX = 10
 BATCH_MAX = 10
 ANSWER_BYTES_MAX = 4 * 1024 * 1024  # far more than the answer to a change can have
 HEADERS_KEPT_MAX = 4_096
+CONTENT_TYPES_KEPT_MAX = 64
+
+_UTF_8 = ("utf-8", "utf8", "")
 
 
 class Question(NamedTuple):
@@ -175,9 +179,7 @@ def _header(name: str, value: str) -> tuple[bytes, bytes]:
 
 
 def from_body(request: Request) -> Question | list[Question]:
-    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
-    charset = parameters.strip().lower().partition("charset=")[2].strip('"')
-    if media_type.strip().lower() != JSON or charset not in ("", "utf-8", "utf8"):
+    if not _is_json(request.headers.get("content-type", "")):
         raise HttpRefusal(
             415, "INVALID_ARGUMENT", f"Content-Type: must be {JSON}, in UTF-8", {"Accept": JSON}
         )
@@ -187,6 +189,13 @@ def from_body(request: Request) -> Question | list[Question]:
     if not 1 <= len(body) <= BATCH_MAX:
         _invalid(f"the body: is a batch of {len(body):,}; must be from 1 to {BATCH_MAX} operations")
     return [question_in(one) for one in body]
+
+
+@lru_cache(CONTENT_TYPES_KEPT_MAX)
+def _is_json(content_type: str) -> bool:
+    """Whether it is JSON in UTF-8, whatever else is said of it."""
+    media_type, parameters = parse_content_header(content_type)
+    return media_type == JSON and str(parameters.get("charset", "utf-8")).lower() in _UTF_8
 
 
 def from_url(request: Request) -> Question:

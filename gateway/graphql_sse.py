@@ -7,12 +7,13 @@ its id, so that a browser that lost the connection goes on from there by itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 
 from sanic import Request
 from sanic.exceptions import InvalidHeader
 from sanic.http import Http
+from sanic.response import HTTPResponse
 
 from farm.errors import Unavailable
 from gateway.graphql_http import Question, from_body, from_url
@@ -40,7 +41,7 @@ class EventStreams:
 
         Who likes JSON as much gets events for a subscription, which has no one answer.
         """
-        if MEDIA_TYPE not in request.headers.get("accept", ""):
+        if MEDIA_TYPE not in request.headers.get("accept", "").lower():
             return False
         events = _quality(request, MEDIA_TYPE, wildcards=False)
         other = _quality(request, JSON, GRAPHQL_JSON, wildcards=True)
@@ -65,11 +66,18 @@ class EventStreams:
         assert isinstance(connection, Connection)
         assert isinstance(request.stream, Http)
         request.stream.keep_alive = False
-        response = await request.respond(content_type=MEDIA_TYPE, headers=_HEADERS)
-        await response.send(first)
-        stream = EventStream(connection, self._heart)
+        chunked = request.version != "1.0"
+        if not chunked:
+            request.stream.head_only = (
+                True  # all that Sanic sends; it would send the rest in chunks
+            )
+        kind = HTTPResponse if chunked else UntilClosed
+        response = await request.respond(kind(headers=_HEADERS, content_type=MEDIA_TYPE))
+        await response.send("")
+        stream = EventStream(connection, self._heart, chunked=chunked)
         try:
-            await connection.room()
+            if first:
+                await stream.send(first)
             async for event in events:
                 await stream.send(event)
         except ConnectionResetError:
@@ -92,26 +100,38 @@ class EventStreams:
         yield _COMPLETE
 
 
+class UntilClosed(HTTPResponse):
+    """A response that ends with its connection, for HTTP/1.0 has no chunks (RFC 9112, 6.1)."""
+
+    __slots__ = ()
+
+    @property
+    def processed_headers(self) -> Iterator[tuple[bytes, bytes]]:
+        self.headers.pop("transfer-encoding", None)
+        return super().processed_headers
+
+
 class EventStream(Held):
-    """The connection of one stream, in the chunks of HTTP/1.1."""
+    """The connection of one stream, in the chunks of HTTP/1.1 or without."""
 
     stays = False
 
-    def __init__(self, connection: Connection, heart: Heart) -> None:
+    def __init__(self, connection: Connection, heart: Heart, *, chunked: bool) -> None:
         super().__init__(connection, heart)
+        self._framed = _chunk if chunked else bytes
         self._done = False
         connection.hold(self)
 
     async def send(self, event: str) -> None:
         """Returns when there is room for another. Raises `ConnectionResetError`."""
-        self.write(_chunk(event.encode()))
+        self.write(self._framed(event.encode()))
         await self._connection.room()
 
     def beat(self) -> None:
         if self._stuck():
             self._transport.abort()
         elif not self._waiting and not self._done:
-            self.write(_chunk(b":\n\n"))
+            self.write(self._framed(b":\n\n"))
 
     def leave(self) -> None:
         """What is followed ends by itself, for this process is the one that ends it."""

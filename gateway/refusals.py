@@ -17,6 +17,7 @@ from graphql import GraphQLError
 from sanic import Request
 from sanic.exceptions import InvalidHeader, PayloadTooLarge, RequestCancelled, SanicException
 from sanic.handlers import ErrorHandler
+from sanic.headers import AcceptList, parse_accept
 from sanic.http import Http
 from sanic.response import HTTPResponse
 
@@ -119,6 +120,13 @@ class HttpRequest(Request):
             if method != _NO_METHOD:
                 raise
             super().__init__(b"*", headers, version, method, **more)
+
+    @property
+    def accept(self) -> AcceptList:
+        """Media types are the same in any case; to Sanic they are others."""
+        if self.parsed_accept is None:
+            self.parsed_accept = parse_accept(self.headers.get("accept", "*/*").lower())
+        return self.parsed_accept
 
 
 def _take_the_rest(request: Request) -> None:

@@ -29,7 +29,13 @@ def test_query_by_get(web: WebProcess, path: str) -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["application/json", "application/json; charset=utf-8", 'Application/JSON;charset="UTF-8"'],
+    [
+        "application/json",
+        "application/json; charset=utf-8",
+        'Application/JSON;charset="UTF-8"',
+        "application/json; charset=utf-8; x=y",
+        'application/json; x="y; charset=utf-16"; charset=utf-8',
+    ],
 )
 def test_content_types(web: WebProcess, content_type: str) -> None:
     body = b'{"query":"{ __typename }","variables":null,"operationName":null,"extensions":{}}'
@@ -64,6 +70,7 @@ def test_newer_media_type_has_the_status_of_the_answer(web: WebProcess) -> None:
     [
         (f"{NEWER};charset=utf-8, application/json;charset=utf-8", NEWER),
         (f"application/json, {NEWER}", NEWER),
+        ("Application/JSON, Application/GraphQL-Response+JSON", NEWER),
         (f"application/json;q=0.5, {NEWER};q=0.6", NEWER),
         (f"application/json, {NEWER};q=0.9", "application/json"),
         (f"{NEWER};q=0", "application/json"),

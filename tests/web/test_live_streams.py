@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import pytest
 
 from tests.farm_process import FarmProcess
 from tests.web.conftest import ALLOWED_ORIGIN
-from tests.web.raw_stream import ACCEPT, RawStream
+from tests.web.raw_stream import ACCEPT, RawStream, connect
 from tests.web.web_process import JSON, WebProcess, ask, data
 
 pytestmark = pytest.mark.process
@@ -62,6 +64,20 @@ def test_questions_and_changes(hark: FarmProcess) -> None:
         assert stream.next() == ("next", "", {"data": {"follow": {"changed": True}}})
         assert stream.next() == ("complete", "", None)
         assert stream.next() is None
+
+
+def test_http_1_0_gets_no_chunks(hark: FarmProcess) -> None:
+    """It does not know them: what it gets ends with the connection."""
+    query = urlencode({"query": "{ __typename }"})
+    asked = f"GET /graphql?{query} HTTP/1.0\r\nAccept: text/event-stream\r\n\r\n"
+    with connect(hark.http_address) as connection:
+        connection.sendall(asked.encode())
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    assert b" 200 " in head
+    assert b"text/event-stream" in head
+    assert b"transfer-encoding" not in head.lower()
+    told = b'event: next\ndata: {"data":{"__typename":"Query"}}\n\nevent: complete\ndata:\n\n'
+    assert body == told
 
 
 @pytest.mark.parametrize(
@@ -124,6 +140,7 @@ def test_a_page_of_an_allowed_site_may_follow(web: WebProcess) -> None:
     ("accept", "streams"),
     [
         ("text/event-stream", True),
+        ("Text/Event-Stream", True),
         ("application/json, text/event-stream", False),
         ("text/event-stream, application/json", False),
         ("text/event-stream, application/json;q=0.9", True),
