@@ -233,8 +233,10 @@ class Batch:
             self.due.pop(part, None)
             self.errors.pop(part, None)
 
-    def retract(self) -> list[tuple[int, int]]:
-        """Nobody who waits will be sent anything: (part, how many) of each that waited."""
+    def retract(self, change: int) -> list[tuple[int, int]]:
+        """The post is retracted with this change, and nobody who waits will be sent anything:
+        (part, how many) of each that waited."""
+        self.post = self.post._replace(retracted=change)
         stopped = []
         if self.rest is State.QUEUED:
             stopped.append((REST, self.rest_size()))

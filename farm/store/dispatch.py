@@ -245,13 +245,13 @@ class Dispatch:
         """A batch to look at or to change; raises `Corrupt`."""
         return self._batch(key)
 
-    def stop(self, batch: Batch) -> int:
-        """Nobody of the batch who waits is sent anything any more; workers who hold some hear of it
-        when they ask next. Returns how many waited."""
+    def stop(self, batch: Batch, change: int) -> int:
+        """Nobody of the batch who waits is sent anything any more, since this change retracts its
+        post; workers who hold some hear of it when they ask next. Returns how many waited."""
         stopped = 0
         for lease in list(batch.leases):
             self._end(lease)
-        for part, count in batch.retract():
+        for part, count in batch.retract(change):
             self._count_waiting(part, -count)
             stopped += count
         batch.moved.clear()  # whoever looks at an inbox hears of the retraction instead

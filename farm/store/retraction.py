@@ -42,29 +42,29 @@ class Retractions:
         for channel, segment in self._storage.batches(post.seq):
             batch = self._dispatch.open((post.seq, channel, segment))
             by_segment.setdefault(segment, []).append(batch)
+        change = self._changes.next()
         stopped = hidden = 0
         for batches in by_segment.values():
-            more_stopped, more_hidden = self._stop(batches)
+            more_stopped, more_hidden = self._stop(batches, change)
             stopped += more_stopped
             hidden += more_hidden
-        change = self._changes.next()
         self._storage.retract(post.seq, change, stopped, hidden)
         if post.author:
             self._hide(post, change)
         return Retracted(stopped, hidden)
 
-    def _stop(self, batches: list[Batch]) -> tuple[int, int]:
+    def _stop(self, batches: list[Batch], change: int) -> tuple[int, int]:
         """Stops a segment's batches, one a channel; how many people were waiting on some and told
         on none, and how many were told."""
         if len(batches) == 1:  # the usual case needs no sets
             told = batches[0].delivered_size()
-            return self._dispatch.stop(batches[0]), told
+            return self._dispatch.stop(batches[0], change), told
         waiting, delivered = BitMap(), BitMap()
         for batch in batches:
             batch.blob = batch.blob or self._storage.members(batch.key[2])
             waiting |= batch.members_in(State.QUEUED, State.RETRYING)
             delivered |= batch.members_in(State.DELIVERED)
-            self._dispatch.stop(batch)
+            self._dispatch.stop(batch, change)
         return len(waiting - delivered), len(delivered)
 
     def _hide(self, post: PostRow, change: int) -> None:

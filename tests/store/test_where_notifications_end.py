@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from farm import wire
 from farm.lifecycle import State
-from farm.wire import Op
+from farm.store.letters import group_id
+from farm.wire import Op, Replayed
 from tests.store.conftest import MakeStore
 from tests.store.harness import Standing, Store, members, outcome
 
@@ -131,4 +133,25 @@ def test_a_post_retracted_half_way(store: Store, sent: int, failed: int, under_w
     for name in people:
         page = store.reading.inbox(name, 10, "", False)
         assert (page.notifications, page.unread) == ([], 0)
+    store.check()
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("channels", [("simulated",), ("simulated", "other")])
+def test_dead_letters_of_a_retracted_post_stay_dead(
+    make_store: MakeStore, channels: tuple[str, ...], *, together: bool
+) -> None:
+    """Whether the replay comes in the commit of the retraction or in a later one."""
+    store = make_store(channels=channels, max_attempts=1)
+    store.followers("star", 3)
+    store.publish("p", "star")
+    failed = [outcome(grant, others=State.RETRYING) for grant in store.ask("w", 100).grants]
+    store.tell("w", *failed)
+    (*_, group) = store.storage.dead_groups((0, 0), 9)
+    both = [(Op.RETRACT, "p"), (Op.REPLAY, group_id(group.channel, group.error), "", False)]
+    commits = [both] if together else [[one] for one in both]
+    (*_, replayed) = [result for commit in commits for result in store.group(commit).results]
+    assert wire.value_of(replayed) == Replayed(0, {"retracted": 3}, "")
+    assert store.ask("w", 100).grants == []
+    assert [ledger.dead for ledger in store.ledger("p").values()] == [3] * len(channels)
     store.check()
