@@ -96,20 +96,26 @@ class Dispatch:
         self._restore_leases(now_s)
 
     def _restore_leases(self, now_s: float) -> None:
-        """After a restart every lease holds for one more term, unless its session is known gone."""
+        """After a restart every lease holds for one more term, unless its session is known gone, or
+        what it is on cannot be read: that is leased to nobody."""
         for row in self._storage.leases():
-            key = (row.post, row.channel, row.segment)
-            batch = self._batch(key)
-            members = between(batch.members_of(row.part), row.low, row.high)
-            for other in batch.leases:
-                if other.part == row.part:
-                    members = members - other.all()
-            lease = Lease(
-                row.id, row.session, batch, row.part, row.low, row.high, members, row.deaths
-            )
+            try:
+                lease = self._restored(row)
+            except Corrupt as error:
+                _tell_of_broken((row.post, row.channel, row.segment), error)
+                self._dropped.append(row.id)
+                continue
             self._hold(lease)
             if row.session:
                 self._session_ends_s[row.session] = now_s + self._terms.lease.lease_ms / 1000
+
+    def _restored(self, row: LeaseRow) -> Lease:
+        batch = self._batch((row.post, row.channel, row.segment))
+        members = between(batch.members_of(row.part), row.low, row.high)
+        for other in batch.leases:
+            if other.part == row.part:
+                members = members - other.all()
+        return Lease(row.id, row.session, batch, row.part, row.low, row.high, members, row.deaths)
 
     # Posts
 
@@ -265,6 +271,13 @@ class Dispatch:
         self._count_dead(batch.key[1], part_of(part).detail, -len(members))
         self._touched.add(batch)
         self._turns.add(batch.post.author, batch.post.seq)
+
+    def forget(self, keys: Iterable[BatchKey]) -> None:
+        """Batches of which nobody waits go with their post; a lease that still is on one ends."""
+        for key in keys:
+            batch = self._batches.get(key)
+            for lease in () if batch is None else tuple(batch.leases):
+                self._end(lease)
 
     def forget_dead(self, channel: int, error: int, count: int) -> None:
         """Dead letters that go with their post."""

@@ -84,13 +84,15 @@ class Retention:
 
     def _remove(self, post: PostRow) -> None:
         """Raises `Corrupt` before it has changed anything."""
+        parts = self._storage.parts_of_post(post.seq)
         dead = [
             (part.channel, part.error, len(unseal(part.members, f"post {post.seq}")))
-            for part in self._storage.parts_of_post(post.seq)
+            for part in parts
             if part.state == State.DEAD and part.members is not None
         ]
         for letters in dead:
             self._dispatch.forget_dead(*letters)
+        self._dispatch.forget({part[:3] for part in parts})
         if post.author:
             self._graph.expired(self._graph.numbered(post.author), post.ordinal)
             self._storage.drop_versions(post.author, post.seq)

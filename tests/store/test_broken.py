@@ -128,6 +128,40 @@ def test_a_batch_whose_rows_make_no_sense_stops_nobody_else(tmp_path: Path, stat
     assert store.granted(store.ask("w2", 100)) == ["cat"]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update batch set members = zeroblob(length(members)) where part <> 0",
+        "update segment set members = zeroblob(length(members)) where size = 5",
+        "update post set content = 'jello' where id = 'p'",
+        "delete from post where id = 'p'",
+    ],
+)
+@pytest.mark.parametrize("again", [True, False])
+def test_what_cannot_be_read_while_it_is_leased_stops_nobody_else(
+    tmp_path: Path, statement: str, *, again: bool
+) -> None:
+    """Neither a start, nor the reading anew behind a group that broke; and nobody holds it then."""
+    store = Store(partial(open_sqlite, tmp_path))
+    store.followers("bob", 5)
+    store.follow("cat", "eve")
+    store.publish("p", "bob")
+    (grant,) = store.ask("w", 3).grants
+    store.tell("w", outcome(grant, others=State.RETRYING))
+    store.pass_s(60)
+    held = [grant.lease for grant in store.ask("w", 10).grants]
+    assert len(held) == 2, "a part, and what is left of the rest"
+    change(store, statement)
+    if again:
+        store.reopen()
+    else:
+        store.group([RAISES])
+    assert store.publish("q", "eve").queued == 1
+    assert store.granted(store.ask("w2", 100)) == ["cat"]
+    assert store.ask("w", 0, held=held).lost == held
+    assert [lease.session for lease in store.storage.leases()] == ["w2"]
+
+
 def test_a_death_counts_after_the_last_report_also_where_the_group_breaks(store: Store) -> None:
     """Fault row 33: what is run in halves is run in the same order."""
     store.followers("bob", 5)

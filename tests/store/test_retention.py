@@ -105,6 +105,22 @@ def test_half_goes_and_pages_end_where_it_ends(old: Store, tmp_path: Path) -> No
     assert breaches(tmp_path) == []
 
 
+def test_a_lease_of_which_nobody_is_left_goes_with_its_post(tmp_path: Path) -> None:
+    """Else the store would look for the post at its next start."""
+    store = Store(partial(open_sqlite, tmp_path), retention_us=1_000_000)
+    store.follow("ann", "bob")
+    store.publish("p", "bob")
+    (grant,) = store.ask("w", 10).grants
+    store.tell("w", outcome(grant, others=State.DELIVERED, final=False))
+    assert len(store.storage.leases()) == 1
+    store.pass_s(2)
+    assert store.storage.posts_after(0, 9) == []
+    assert store.storage.leases() == []
+    assert store.ask("w", 0, held=[grant.lease]).lost == [grant.lease]
+    store.reopen()
+    assert breaches(tmp_path) == []
+
+
 def test_nothing_goes_before_what_still_waits(old: Store) -> None:
     old.publish("waits", "bob")
     old.publish("behind", "bob")
