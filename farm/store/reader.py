@@ -141,18 +141,17 @@ class Reader:
         self._until_s = self._clock.monotonic_s() + READ_S_MAX
         results: list[Any] = []
         with self._snapshot as snapshot:
-            questions = self._questions_at(snapshot)
+            try:
+                questions = self._questions_at(snapshot)
+            except Exception as error:  # noqa: BLE001
+                return [wire.failed(_refusal(error)) for _ in queries]
             for query, *arguments in queries:
                 try:
                     results.append(wire.ok(questions[query](*arguments)))
-                except HarkError as error:
-                    results.append(wire.failed(error))
-                except apsw.Error as error:
-                    results.append(wire.failed(unavailable(error)))
                 except WireError:
                     raise
                 except Exception as error:  # noqa: BLE001
-                    results.append(wire.failed(_unforeseen(error)))
+                    results.append(wire.failed(_refusal(error)))
         return results
 
     def _questions_at(self, snapshot: SqliteSnapshot) -> dict[int, Callable[..., Any]]:
@@ -204,11 +203,15 @@ class Reader:
         self._snapshot.give_way(self._clock)
         self._until_s = self._clock.monotonic_s() + READ_S_MAX
         with self._snapshot as snapshot:
-            self._sweeper.step(snapshot, Reading(snapshot, self._segments))
+            self._sweeper.step(snapshot, self._segments)
 
 
-def _unforeseen(error: Exception) -> Internal:
+def _refusal(error: Exception) -> HarkError:
     """What is answered where damaged rows lead to anything: to one question, not to all who ask."""
+    if isinstance(error, HarkError):
+        return error
+    if isinstance(error, apsw.Error):
+        return unavailable(error)
     log(logging.ERROR, "a question could not be answered", kind=type(error).__name__, why=error)
     logging.getLogger("hark").debug("traceback", exc_info=error)
     return Internal("the database has something here that makes no sense; see hark check")

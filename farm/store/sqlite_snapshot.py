@@ -155,8 +155,9 @@ class SqliteSnapshot:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Nothing was written; and a commit would raise once more what a damaged page has raised.
         if self.db.in_transaction:
-            self.db.execute("commit")
+            self.db.execute("rollback")
 
     def close(self) -> None:
         self.db.close()

@@ -30,6 +30,7 @@ from farm.store.dispatch import Terms
 from farm.store.inbox import Reading, SegmentCache
 from farm.store.sqlite import SqliteStorage
 from farm.store.sqlite_schema import APPLICATION_ID, SCHEMA
+from farm.store.sqlite_snapshot import DATABASE
 from farm.store.storage import Storage
 from farm.wire import Grant, LeaseAnswer, LeaseOutcome, LeaseRequest, Op, Outcome, OutcomesMessage
 
@@ -82,6 +83,21 @@ def make_first_version(path: Path) -> None:
     database.execute("insert into user values(1, 'ann')")
     database.pragma("user_version", 1)
     database.close()
+
+
+def damage_page(directory: Path, table: str) -> None:
+    """Zeroes a page in the middle of a table, of a database that nobody has open."""
+    path = directory / DATABASE
+    database = apsw.Connection(str(path))
+    leaves: list[Any] = database.execute(
+        "select pgoffset, pgsize from dbstat where name = ? and pagetype = 'leaf' order by path",
+        (table,),
+    ).fetchall()
+    database.close()
+    start, size = leaves[len(leaves) // 2]
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(bytes(size))
 
 
 class Standing(NamedTuple):

@@ -15,13 +15,15 @@ import zmq
 from farm import wire
 from farm.clock import SystemClock
 from farm.config import Settings
+from farm.errors import Corrupt, Unavailable
 from farm.sockets import Addresses, Sockets, socket_directory
 from farm.store import inbox
 from farm.store.inbox import PostCache
 from farm.store.reader import Reader
+from farm.store.sqlite import SqliteStorage
 from farm.store.sqlite_snapshot import SqliteSnapshot
 from farm.wire import Kind, Op, Query
-from tests.store.harness import Store, members, open_sqlite, outcome
+from tests.store.harness import Store, damage_page, members, open_sqlite, outcome
 
 PEOPLE = ["ann", "ben", "cat", "dan"]
 AUTHORS = ["star", "moon"]
@@ -204,6 +206,41 @@ def test_no_more_posts_are_kept_than_there_is_room_for(
     assert posts.posts(asked.snapshot, seqs[-3:]).keys() >= {*seqs[-3:]}
     assert len(statements) == 60
     assert posts.posts(asked.snapshot, seqs).keys() == {*seqs}, "more at once than there is room"
+
+
+def test_a_damaged_page_refuses_only_who_asks_for_it(tmp_path: Path) -> None:
+    """Each of its posts is asked for again and again, beside others."""
+    store = Store(partial(open_sqlite, tmp_path), channels=("inbox",))
+    store.follow("ann", "star")
+    store.group((Op.PUBLISH, f"p{n}", "star", "x" * 200, 0, True) for n in range(200))
+    store.close()
+    damage_page(tmp_path, "post")
+    asked = Asked(tmp_path)
+    questions = [(Query.POST, f"p{number}") for number in range(200)]
+    first, *others = [codes(asked.ask(*questions)) for _ in range(3)]
+    assert {0, Unavailable.code} == {*first}
+    assert first[0] == first[-1] == 0
+    assert others == [first, first]
+    asked.close()
+
+
+def test_where_nothing_can_be_read_each_question_is_refused(asked: Asked) -> None:
+    """Until it can be; whoever asks meanwhile, the reader lives."""
+    database = asked.store.storage
+    assert isinstance(database, SqliteStorage)
+    questions = [(Query.UNREAD, user) for user in PEOPLE]
+    database.db.execute("update meta set change = change + 1")
+    for _ in range(2):
+        assert codes(asked.ask(*questions)) == [Corrupt.code] * len(PEOPLE)
+    database.db.execute("update meta set change = change - 1")
+    assert codes(asked.ask(*questions)) == [0] * len(PEOPLE)
+
+
+def codes(answer: bytes) -> list[int]:
+    """What became of each question."""
+    return [
+        result[0] for result in wire.results_in(wire.unpack(answer)[1], wire.KnownLooks(wire.look))
+    ]
 
 
 def noted(snapshot: SqliteSnapshot) -> list[str]:
