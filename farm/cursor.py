@@ -119,5 +119,16 @@ class InboxCursors:
         return self._signer.sign(self.PURPOSE, user_id, cursor.pack())
 
     def read(self, user_id: str, token: str, field: str) -> Cursor:
-        """Raises `InvalidArgument` naming the field where it is no cursor of this inbox."""
+        """Raises `InvalidArgument` naming the field where it is no cursor of this inbox, or was
+        given out by another store, in which it says where something else is."""
+        cursor = self.read_of_any(user_id, token, field)
+        if cursor.incarnation != self.incarnation:
+            raise InvalidArgument(
+                f"{field}: is a cursor of another Hark (a restored copy, or the original of this "
+                "one); load the inbox anew"
+            )
+        return cursor
+
+    def read_of_any(self, user_id: str, token: str, field: str) -> Cursor:
+        """The same also of the store that this one was restored from, or of another copy of it."""
         return Cursor.unpack(self._signer.read(self.PURPOSE, user_id, token, field), field)

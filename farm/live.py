@@ -200,7 +200,7 @@ class Live:
         person.watchers.add(watcher)
         try:
             cursors = await self._registered(person)
-            cursor = cursors.read(user_id, since, "since") if since else None
+            cursor = cursors.read_of_any(user_id, since, "since") if since else None
             async with contextlib.aclosing(self._events(person, watcher, cursors, cursor)) as found:
                 yield found
         finally:

@@ -175,7 +175,8 @@ class Reading:
     # Inboxes
 
     def inbox(self, user_id: str, size: int, after: str, unread_only: bool) -> InboxPage:  # noqa: FBT001
-        """A page, newest first. Raises `InvalidArgument` for a cursor of somebody else's."""
+        """A page, newest first. Raises `InvalidArgument` for a cursor of somebody else's, or of
+        another store."""
         before = self._cursors.read(user_id, after, "after").change if after else NO_SEQ
         live = self._cursors.sign(user_id, self._meta.change, END)
         number = self._snapshot.number_of(user_id)

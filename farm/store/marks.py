@@ -63,12 +63,13 @@ class Marks:
     def mark_up_to(self, user_id: str, token: str) -> bool:
         """Marks this one and all older ones as read. True where anything changed.
 
-        Raises `InvalidArgument` (a cursor of somebody else's), `NotFound`.
+        Raises `InvalidArgument` (a cursor of somebody else's, or of another store), `NotFound`.
         """
         cursor = self._cursors.read(user_id, token, "up_to")
         user = self._number(user_id)
         before = self._storage.read_up_to(user)
-        up_to = max(before, cursor.change)
+        # A directory that was put back as it once was has given out cursors of changes to come.
+        up_to = max(before, min(cursor.change, self._changes.newest))
         seqs = array.array("Q")
         for author, blob in self._storage.flipped(user):
             flipped = unseal(blob, f"what user {user} read of author {author}")

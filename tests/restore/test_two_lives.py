@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,18 @@ import grpc
 import pytest
 
 from farm import cli
+from farm.errors import InvalidArgument
 from farm.store.sqlite import RESTORED_CHANGES, SqliteStorage
 from farm.store.sqlite_backup import Backup
 from farm.store.sqlite_snapshot import DATABASE, SqliteSnapshot
+from farm.wire import Op
 from gateway.pb.hark.v1 import hark_pb2, hark_pb2_grpc
 from tests.farm_process import ROOT, FarmProcess, StartFarm, wait_until
+from tests.store.harness import Store, open_sqlite
 from tests.test_acceptance import Client, check, counters, ids
+from tests.web.web_process import run
+
+OF_ANOTHER = "is a cursor of another Hark"
 
 
 def tool(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -66,6 +73,19 @@ def live_cursor(hark: FarmProcess) -> str:
         return cursor
 
 
+def refusals(hark: FarmProcess, cursor: str) -> list[str]:
+    """What is said where a page is to begin there, and where all up to there is to be read."""
+    page = 'query($after: String) { inbox(userId: "user2", after: $after) { unreadCount } }'
+    (error,) = run(hark.http_address, page, after=cursor)["errors"]
+    assert error["extensions"]["code"] == "INVALID_ARGUMENT"
+    with grpc.insecure_channel(hark.grpc_address) as channel:
+        stub: Any = hark_pb2_grpc.InboxServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.MarkRead(hark_pb2.MarkReadRequest(user_id="user2", up_to=cursor), timeout=10)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    return [error["message"], refused.value.details()]
+
+
 @pytest.mark.process
 def test_a_copy_made_under_load_goes_its_own_way_while_the_original_goes_on(
     farm: StartFarm, tmp_path: Path
@@ -96,6 +116,8 @@ def test_a_copy_made_under_load_goes_its_own_way_while_the_original_goes_on(
     assert both == {number: theirs[number] for number in both}, "an id was used twice"
     assert not {*both.values()} & {*ids("here", 50), *ids("there", 50)}
     assert events_since(other, cursor) == ["live", "reset", "other_store"]
+    for field, why in zip(("after", "up_to"), refusals(other, cursor), strict=True):
+        assert why.startswith(f"{field}: {OF_ANOTHER}")
     for one in (client, second):
         one.close()
     for hark in (original, other):
@@ -129,6 +151,40 @@ def test_each_that_is_restored_from_one_copy_has_numbers_of_its_own(tmp_path: Pa
     assert min(gaps) >= RESTORED_CHANGES
     assert max(changes) < 2**62
     assert len({meta.incarnation for meta in metas}) == len(metas) == 21
+
+
+def test_neither_takes_a_cursor_that_the_other_gave_out(tmp_path: Path) -> None:
+    """A place in one inbox is none in the other, and what comes later is unread in both."""
+    (tmp_path / "made").mkdir()
+    original = Store(partial(open_sqlite, tmp_path / "made"), channels=("inbox",))
+    original.follow("ann", "bob")
+    original.publish("before", "bob")
+    assert isinstance(original.storage, SqliteStorage)
+    copy = Backup(original.storage.db, tmp_path / "copy")
+    while not copy.done:
+        copy.step()
+        copy.wait()
+    other = Store(
+        partial(open_sqlite, restored(tmp_path / "copy", tmp_path / "restored")),
+        channels=("inbox",),
+    )
+    given_out = {}
+    for one in (original, other):
+        one.publish("after", "bob")
+        page = one.reading.inbox("ann", 1, "", False)
+        given_out[one] = [page.live_cursor, page.notifications[0].cursor]
+    for one, another in ((original, other), (other, original)):
+        for cursor in given_out[another]:
+            with pytest.raises(InvalidArgument, match=OF_ANOTHER):
+                one.reading.inbox("ann", 1, cursor, False)
+            with pytest.raises(InvalidArgument, match=OF_ANOTHER):
+                one.call(Op.MARK_UP_TO, "ann", cursor)
+        one.publish("later", "bob")
+        assert one.reading.unread("ann") == 3
+        assert one.call(Op.MARK_UP_TO, "ann", given_out[one][0])
+        assert one.reading.unread("ann") == 1
+    for one in (original, other):
+        one.close()
 
 
 @pytest.mark.process

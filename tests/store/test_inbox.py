@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from farm import wire
+from farm.cursor import InboxCursors
 from farm.errors import InvalidArgument
 from farm.lifecycle import State
 from farm.looks import KnownLooks
@@ -221,6 +222,18 @@ def test_a_cursor_is_its_owner_s_and_nobody_else_s(store: Store) -> None:
     for user, token in (("bob", cursor), ("ann", bent), ("ann", "nonsense"), ("ann", "%%%")):
         with pytest.raises(InvalidArgument, match="after"):
             store.reading.inbox(user, 5, token, False)
+
+
+def test_nothing_is_read_before_it_is_published(store: Store) -> None:
+    """A directory that was put back as it once was has given out cursors of what is to come."""
+    store.follow("ann", "star")
+    store.publish("p", "star")
+    meta = store.storage.meta()
+    later = InboxCursors(meta.incarnation, meta.secret).sign("ann", meta.change + 1_000)
+    assert store.call(Op.MARK_UP_TO, "ann", later)
+    store.publish("q", "star")
+    page = store.reading.inbox("ann", 9, "", True)
+    assert ([shown.post_id for shown in page.notifications], page.unread) == (["q"], 1)
 
 
 def test_an_unknown_user_sees_nothing(store: Store) -> None:
