@@ -90,10 +90,11 @@ class Retention:
             for part in parts
             if part.state == State.DEAD and part.members is not None
         ]
+        author = self._graph.numbered(post.author) if post.author else None
         for letters in dead:
             self._dispatch.forget_dead(*letters)
         self._dispatch.forget({part[:3] for part in parts})
-        if post.author:
-            self._graph.expired(self._graph.numbered(post.author), post.ordinal)
+        if author is not None:
+            self._graph.expired(author, post.ordinal)
             self._storage.drop_versions(post.author, post.seq)
         self._storage.drop_post(post.seq)

@@ -65,6 +65,33 @@ def test_an_old_post_that_cannot_be_read_keeps_its_place(store: Store) -> None:
     assert store.storage.post_by_id("old") is not None
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update muted_by set members = zeroblob(length(members))",
+        "update author set newest = zeroblob(length(newest)) where newest <> x''",
+    ],
+)
+def test_dead_letters_of_an_old_post_that_cannot_go_are_counted_on(
+    store: Store, statement: str
+) -> None:
+    """However often it is tried: who mutes its author, or what else they posted, is damaged."""
+    store.followers("bob", 5)
+    store.mute("f1", "bob")
+    store.publish("old", "bob")
+    (grant,) = store.ask("w", 10).grants
+    store.tell("w", outcome(grant, dead=members(grant)))
+    before = store.storage.dead_groups((0, 0), 9)
+    assert [group.dead for group in before] == [4]
+    change(store, statement)
+    store.reopen()
+    store.pass_s(31 * DAY_US / 1e6)
+    for _ in range(4):
+        store.pass_s(11)
+    assert store.storage.post_by_id("old") is not None
+    assert store.storage.dead_groups((0, 0), 9) == before
+
+
 def test_a_worker_s_last_words_count_before_its_death(store: Store) -> None:
     store.followers("bob", 5)
     store.publish("p", "bob")
