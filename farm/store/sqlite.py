@@ -387,12 +387,16 @@ class SqliteStorage(SqliteSnapshot):
         ).fetchone()
         if kept is not None:
             older: list[Any] = self.db.execute(
-                "select authors from expiry where change < ?", kept[:1]
+                "select change, authors from expiry where change < ?", kept[:1]
             ).fetchall()
-            for (authors,) in older:
-                for author in unseal(authors, "authors of expired posts"):
+            for step, sealed in older:
+                try:
+                    authors = unseal(sealed, "authors of expired posts")
+                except Corrupt:
+                    continue  # it stays, for the check to name it
+                for author in authors:
                     self._drop_blocks(author, kept[1])
-            self._run("delete from expiry where change < ?", kept[:1])
+                self._run("delete from expiry where change = ?", (step,))
         self._run("delete from touched where change < ?", (change,))
 
     def _drop_blocks(self, author: int, horizon: int) -> None:

@@ -12,6 +12,7 @@ from farm.lifecycle import State
 from farm.store.answers import Answering
 from farm.store.check import Check
 from farm.store.core import DAY_US
+from farm.store.sqlite import SqliteStorage
 from farm.store.sqlite_records import SqliteRecords
 from tests.store.harness import Store, open_sqlite, outcome
 
@@ -86,6 +87,24 @@ def test_the_list_of_what_is_gone_stays_as_long_as_cursors_from_before(
     touched = old.storage.touched(grant.seq, 2**60, BitMap([bob]), 99)
     assert [post for _, post in touched] == [grant.seq]
     assert breaches(tmp_path) == []
+
+
+def test_a_damaged_list_of_who_posted_what_went_stays_and_stops_nobody(old: Store) -> None:
+    """It is looked at whenever posts go, in the commit of whoever asks for anything then."""
+    let_pass(old, 30)
+    (_, damaged, *_) = old.storage.expiries(1)
+    assert isinstance(old.storage, SqliteStorage)
+    statement = "update expiry set authors = zeroblob(30) where change = ?"
+    old.storage.db.execute(statement, (damaged.change,))
+    old.publish("new", "bob")
+    (grant,) = old.ask("w", 10_000).grants
+    old.tell("w", outcome(grant, others=State.DELIVERED))
+    old.clock.pass_s(31 * DAY_S)
+    assert old.follow("dan", "bob")
+    let_pass(old, 0)
+    assert old.storage.posts_after(0, 9) == []
+    changes = [step.change for step in old.storage.expiries(1)]
+    assert (changes[0], len(changes)) == (damaged.change, 3), "and what was gone since"
 
 
 def test_half_goes_and_pages_end_where_it_ends(old: Store, tmp_path: Path) -> None:
