@@ -177,7 +177,11 @@ class Reading:
     def inbox(self, user_id: str, size: int, after: str, unread_only: bool) -> InboxPage:  # noqa: FBT001
         """A page, newest first. Raises `InvalidArgument` for a cursor of somebody else's, or of
         another store."""
-        before = self._cursors.read(user_id, after, "after").change if after else NO_SEQ
+        before = NO_SEQ
+        if after:
+            place = self._cursors.read(user_id, after, "after")
+            # Behind everything that a change did comes also what it published.
+            before = place.change + 1 if place.position == END else place.change
         live = self._cursors.sign(user_id, self._meta.change, END)
         number = self._snapshot.number_of(user_id)
         if number is None:

@@ -15,6 +15,7 @@ from farm.store.history import History
 from farm.store.inbox import Reading
 from farm.store.storage import BLOCK
 from farm.wire import Notification, Op
+from tests.store.conftest import MakeStore
 from tests.store.harness import Store, members, outcome
 
 
@@ -222,6 +223,20 @@ def test_a_cursor_is_its_owner_s_and_nobody_else_s(store: Store) -> None:
     for user, token in (("bob", cursor), ("ann", bent), ("ann", "nonsense"), ("ann", "%%%")):
         with pytest.raises(InvalidArgument, match="after"):
             store.reading.inbox(user, 5, token, False)
+
+
+def test_a_page_from_where_live_events_begin_has_all_that_came_before(
+    make_store: MakeStore,
+) -> None:
+    """Also where the newest post is the newest change, as nothing comes of it later."""
+    store = make_store(channels=("inbox",))
+    store.follow("ann", "star")
+    for number in range(3):
+        store.publish(f"p{number}", "star")
+    live = store.reading.inbox("ann", 1, "", False).live_cursor
+    store.publish("later", "star")
+    page = store.reading.inbox("ann", 9, live, False)
+    assert [shown.post_id for shown in page.notifications] == ["p2", "p1", "p0"]
 
 
 def test_nothing_is_read_before_it_is_published(store: Store) -> None:
