@@ -17,7 +17,7 @@ from farm.observe import log
 from farm.store.dispatch import Dispatch
 from farm.store.graph import Changes, Graph
 from farm.store.presence import Presence
-from farm.store.storage import ExpiryRow, PostRow, Storage
+from farm.store.storage import NO_SEQ, ExpiryRow, PostRow, Storage
 from farm.wire import Concern
 
 POSTS_PER_STEP = 50
@@ -96,5 +96,7 @@ class Retention:
         self._dispatch.forget({part[:3] for part in parts})
         if author is not None:
             self._graph.expired(author, post.ordinal)
-            self._storage.drop_versions(post.author, post.seq)
+            # Behind the last post nobody needs a version that is not the current one.
+            needed_by = NO_SEQ if post.seq == author.last_seq else post.seq
+            self._storage.drop_versions(post.author, needed_by)
         self._storage.drop_post(post.seq)

@@ -401,10 +401,9 @@ class SqliteStorage(SqliteSnapshot):
 
     def _drop_blocks(self, author: int, horizon: int) -> None:
         """Side blocks that have no post above the horizon."""
-        blocks: list[Any] = self.db.execute(
-            "select first, seqs from author_block where number = ? order by first", (author,)
-        ).fetchall()
-        for first, seqs in blocks:
+        oldest = "select first, seqs from author_block where number = ? order by first limit 1"
+        while (block := self.db.execute(oldest, (author,)).get) is not None:
+            first, seqs = block
             try:
                 last = seqs_of(seqs, author)[-1]
             except Corrupt:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from farm.audience import BitMap
+from farm.errors import Corrupt
 from farm.lifecycle import State
 from farm.store.answers import Answering
 from farm.store.check import Check
@@ -137,6 +138,22 @@ def test_a_lease_of_which_nobody_is_left_goes_with_its_post(tmp_path: Path) -> N
     assert store.storage.leases() == []
     assert store.ask("w", 0, held=[grant.lease]).lost == [grant.lease]
     store.reopen()
+    assert breaches(tmp_path) == []
+
+
+def test_who_followed_behind_the_last_post_keeps_nothing_of_it(tmp_path: Path) -> None:
+    """What the post referred to ended when they came, which was after the author's last post."""
+    store = Store(partial(open_sqlite, tmp_path), channels=("inbox",))
+    store.follow("ann", "bob")
+    store.publish("p", "bob")
+    bob = store.storage.number_of("bob") or 0
+    (referred,) = store.storage.segments(bob)
+    store.follow("cat", "bob")
+    let_pass(store, 31)
+    with pytest.raises(Corrupt, match="missing"):
+        store.storage.segment(referred.id)
+    store.publish("q", "bob")
+    assert store.inbox("ann") == store.inbox("cat") == ["q"]
     assert breaches(tmp_path) == []
 
 

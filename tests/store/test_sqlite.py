@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import array
 import random
 import subprocess
 from collections.abc import Iterator
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
+from farm.audience import BitMap, seal
 from farm.errors import ResourceExhausted, StartError
 from farm.lifecycle import State
 from farm.store.core import FULL_PAUSE_S
+from farm.store.history import sealed_seqs
 from farm.store.sqlite import Checkpointer, SqliteStorage
 from farm.store.sqlite_schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 from farm.store.sqlite_snapshot import DATABASE, SqliteSnapshot, check_version
+from farm.store.storage import BLOCK, ExpiryRow
 from tests.store.harness import START_US, Store, open_sqlite, outcome
 
 
@@ -235,3 +240,26 @@ def test_a_flipped_bit_in_retries_stops_neither_others_nor_the_clock(tmp_path: P
     store.publish("q", "bob")
     assert "ann" in store.granted(store.ask("w1", 200))
     store.close()
+
+
+def test_of_a_long_list_of_posts_no_more_is_read_than_goes(tmp_path: Path) -> None:
+    """A step of the retention takes as long for who has posted much as for anybody."""
+    storage = open_storage(tmp_path)
+    storage.begin()
+    blocks = [range(first, first + BLOCK) for first in range(1, 100 * BLOCK, BLOCK)]
+    storage.add_author_blocks((6, seqs[0], sealed_seqs(array.array("Q", seqs))) for seqs in blocks)
+    for change, horizon in ((4_000, 2 * BLOCK), (4_001, 3 * BLOCK)):
+        storage.add_expiry(ExpiryRow(change, horizon, seal(BitMap([6]))))
+    rows: list[Any] = []
+
+    def note(_: Any, row: Any) -> Any:
+        rows.append(row)
+        return row
+
+    storage.db.row_trace = note
+    storage.drop_before(4_001)
+    storage.db.row_trace = None
+    assert [storage.author_block(6, seqs[0]) is None for seqs in blocks[:4]] == [True] * 3 + [False]
+    assert len(rows) < 10
+    storage.commit()
+    storage.close()
