@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,8 +46,12 @@ BUSY_MS = 10_000
 READ_S_MAX = 5.0
 # The log can begin anew only at a moment when nobody reads what is in it, and readers that are busy
 # leave no such moment. Once it is as long as this, they begin to read no more until it is short.
+# Where it stays long for longer than a reader may read, something else is in the way, as a check of
+# the whole store is: then they do so only now and then, and at the same time, for the clock of all
+# of them is one.
 LOG_BYTES_LONG = 128 * 1024 * 1024
 GIVE_WAY_S_MAX = 2.0  # less than three heartbeats
+GIVE_WAY_EVERY_S = 30.0
 LOOK_AT_LOG_S = 0.005
 
 POST = (
@@ -131,6 +136,7 @@ class SqliteSnapshot:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.db = connection
+        self._long_since_s = inf  # the log, as far as was looked
 
     @classmethod
     def open(cls, data_dir: Path) -> SqliteSnapshot:
@@ -165,8 +171,15 @@ class SqliteSnapshot:
     def give_way(self, clock: Clock) -> None:
         """Lets a long log begin anew before the next reading begins, which is as soon as all others
         are over that have begun."""
-        until_s = clock.monotonic_s() + GIVE_WAY_S_MAX
-        while self.log_is_long() and clock.monotonic_s() < until_s:
+        if not self.log_is_long():
+            self._long_since_s = inf
+            return
+        now_s = clock.monotonic_s()
+        self._long_since_s = min(self._long_since_s, now_s)
+        in_vain = now_s - self._long_since_s > READ_S_MAX
+        if in_vain and now_s % GIVE_WAY_EVERY_S > GIVE_WAY_S_MAX:
+            return
+        while self.log_is_long() and clock.monotonic_s() < now_s + GIVE_WAY_S_MAX:
             threading.Event().wait(LOOK_AT_LOG_S)
 
     def log_is_long(self) -> bool:

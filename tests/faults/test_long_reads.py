@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,10 +13,17 @@ from pathlib import Path
 import apsw
 import pytest
 
-from farm.store import sqlite
+from farm.store import sqlite, sqlite_snapshot
 from farm.store.sqlite import Checkpointer
-from farm.store.sqlite_snapshot import DATABASE, READ_S_MAX, SqliteSnapshot
-from tests.store.harness import Store, open_sqlite
+from farm.store.sqlite_records import SqliteRecords
+from farm.store.sqlite_snapshot import (
+    DATABASE,
+    GIVE_WAY_EVERY_S,
+    GIVE_WAY_S_MAX,
+    READ_S_MAX,
+    SqliteSnapshot,
+)
+from tests.store.harness import ManualClock, Store, open_sqlite
 
 READ_S = 0.5  # here; the readers' own are READ_S_MAX
 READERS = 4
@@ -65,6 +73,44 @@ def test_the_log_grows_only_as_long_as_a_reader_may_read(store: Store, tmp_path:
     assert size > PAGES_MAX * sqlite.PAGE_BYTES, "nothing was held up"
     assert size < max(held_up) + 3 * PAGES_MAX * sqlite.PAGE_BYTES
     assert size < (sum(held_up) + between) / 2
+
+
+class HastyClock(ManualClock):
+    """A tenth of a second passes whenever it is looked at."""
+
+    def monotonic_s(self) -> float:
+        self.pass_s(0.1)
+        return super().monotonic_s()
+
+
+def test_readers_do_not_wait_again_and_again_for_what_is_no_reader(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check of the whole store holds the log for as long as it takes. Readers give way for as
+    long as a reader may be what is in the way, and from then on once in a while."""
+    for module in (sqlite, sqlite_snapshot):
+        monkeypatch.setattr(module, "LOG_BYTES_LONG", PAGES_MAX * sqlite.PAGE_BYTES)
+    reader, clock = SqliteSnapshot.open(tmp_path), HastyClock()
+    waits_s = []
+    with SqliteRecords.open(tmp_path) as records:
+        records.count()
+        while not reader.log_is_long():
+            write(store)
+        begun_s = now_s = clock.monotonic_s()
+        while now_s < begun_s + 10 * GIVE_WAY_EVERY_S:
+            before_s = now_s
+            reader.give_way(clock)
+            now_s = clock.monotonic_s()
+            if now_s - before_s > 1.0:
+                waits_s.append(now_s)
+    in_vain_s = begun_s + READ_S_MAX + GIVE_WAY_S_MAX
+    assert len([at_s for at_s in waits_s if at_s < in_vain_s]) >= READ_S_MAX / GIVE_WAY_S_MAX
+    later = Counter(at_s // GIVE_WAY_EVERY_S for at_s in waits_s if at_s > in_vain_s)
+    assert len(later) >= 9
+    assert max(later.values()) <= 2
+    write(store)
+    assert not reader.log_is_long()
+    reader.close()
 
 
 def write(store: Store) -> int:
