@@ -134,7 +134,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "hark_unaccounted_age_seconds", "gauge", Source.STORE,
-            "Age of the last whole round of that sweep.",
+            "Age of the last whole round of that sweep; infinite before the first.",
         ),
         Metric(
             "hark_live_subscribers", "gauge", Source.PROCESS, "People who are online.",

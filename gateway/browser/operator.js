@@ -105,11 +105,12 @@ function showSlower({ letters, metrics }) {
 
 function showAccounted(unaccounted, ageSeconds) {
   const element = byId("accounted");
-  setState(element, unaccounted === null ? "" : unaccounted ? "bad" : "good");
-  if (unaccounted === null)
-    setText(element.lastElementChild, "Not yet checked whether all is accounted for");
-  else if (unaccounted)
+  const checked = Number.isFinite(ageSeconds); // before the first whole round it is infinite
+  setState(element, unaccounted ? "bad" : checked ? "good" : "");
+  if (unaccounted)
     setText(element.lastElementChild, `${counted(unaccounted, "notification")} unaccounted for`);
+  else if (!checked)
+    setText(element.lastElementChild, "Not yet checked whether all is accounted for");
   else
     setText(
       element.lastElementChild,
