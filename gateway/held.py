@@ -21,6 +21,7 @@ from gateway.refusals import HttpRefusal
 
 SLOTS = 40  # parts of a beat: to hear thousands at once would keep everybody else waiting
 UNSENT_IN_KERNEL_BYTES_MAX = 128 * 1024
+HEARD_BYTES_MAX = 2 * 1024  # of one connection, in one turn of the loop: 340 frames at most
 
 _INT = struct.Struct("i")
 
@@ -37,22 +38,24 @@ USUAL = Terms()
 
 
 class Connection(HttpProtocol):
-    """One client's connection: HTTP, and then perhaps something that stays."""
+    """One client's connection: HTTP, and then perhaps something that stays.
 
-    __slots__ = ("held",)
+    What is held hears a little in each turn of the loop, so that everybody else has theirs.
+    """
+
+    __slots__ = ("_turn", "held")
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.held: Held | None = None
+        self._turn: asyncio.Handle | None = None
 
     def hold(self, held: Held) -> None:
         self.held = held
         timer: asyncio.TimerHandle | None = self._callback_check_timeouts
         if timer is not None:
             timer.cancel()
-        if self.recv_buffer:
-            held.received(bytes(self.recv_buffer))
-            self.recv_buffer.clear()
+        self._go_on()
 
     async def room(self) -> None:
         """Returns when little enough waits to be sent. Raises `ConnectionResetError`."""
@@ -60,13 +63,38 @@ class Connection(HttpProtocol):
         if self.transport is None or self.transport.is_closing():
             raise ConnectionResetError
 
+    def _hear(self, held: Held) -> None:
+        self._turn = None
+        if not held.closing():
+            part = self.recv_buffer[:HEARD_BYTES_MAX]
+            del self.recv_buffer[:HEARD_BYTES_MAX]
+            held.received(part)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Hears what has come, and only then reads more.
+
+        Neither while much waits to be sent: whoever takes nothing cannot make us answer more.
+        """
+        if self.held is None or self.transport is None:
+            return
+        can_write = self._can_write.is_set()
+        if can_write and not self.recv_buffer:
+            self.transport.resume_reading()
+            return
+        self.transport.pause_reading()
+        if can_write and self._turn is None:
+            self._turn = self.loop.call_soon(self._hear, self.held)
+
     # What asyncio and Sanic call; Sanic leaves these without types
 
     def data_received(self, data: bytes) -> None:
         if self.held is None:
             super().data_received(data)
         else:
-            self.held.received(data)
+            self.recv_buffer += data
+            if self._turn is None:
+                self._hear(self.held)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.held is not None:
@@ -75,14 +103,11 @@ class Connection(HttpProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()  # type: ignore[no-untyped-call]
-        # Whoever takes nothing cannot make us answer more, either.
-        if self.held is not None and self.transport is not None:
-            self.transport.pause_reading()
+        self._go_on()
 
     def resume_writing(self) -> None:
         super().resume_writing()  # type: ignore[no-untyped-call]
-        if self.held is not None and self.transport is not None:
-            self.transport.resume_reading()
+        self._go_on()
 
     def check_timeouts(self) -> None:
         if self.held is None:
@@ -137,7 +162,7 @@ class Held:
         """The connection is gone."""
         self._heart.remove(self)
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: bytearray) -> None:
         """Nothing is expected but the end."""
 
     def beat(self) -> None:

@@ -126,7 +126,7 @@ class WebSocket(Held):
 
     # In
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: bytearray) -> None:
         self._frames.receive_data(data)
         self._flush()
         for event in self._frames.events_received():
