@@ -122,6 +122,7 @@ class Conversation:
         self._operations[name] = task
         if not self._running.subscribes(question):
             self._answers.add(task)
+            task.add_done_callback(self._answered)  # also where it never began
 
     def _forget(self, name: str) -> None:
         if task := self._operations.pop(name, None):
@@ -142,8 +143,6 @@ class Conversation:
             # From now on the client may use the id again.
             self._operations.pop(name, None)
             self._socket.say(last)
-        finally:
-            self._done()
 
     async def _tell(self, shown: str, question: Question) -> str:
         """Sends each payload; the message that comes after them."""
@@ -168,9 +167,7 @@ class Conversation:
         if not self._answers:
             self._socket.close(GOING_AWAY, "this server is going away; connect again")
 
-    def _done(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _answered(self, task: asyncio.Task[None]) -> None:
         self._answers.discard(task)
         if self._leaving:
             self.leave()
@@ -178,8 +175,7 @@ class Conversation:
     def end(self) -> None:
         self._late.cancel()
         for task in self._operations.values():
-            if task is not asyncio.current_task():
-                task.cancel()
+            task.cancel()
         self._operations.clear()
 
 

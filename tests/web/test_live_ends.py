@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import resource
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
 
 from farm.sockets import Addresses, Sockets, socket_directory
 from farm.wire import InboxPage, Kind, pack_answers
@@ -118,6 +119,18 @@ async def test_draining_waits_for_an_answer_over_a_socket(start_web: StartWeb) -
     assert await asyncio.to_thread(web.wait) == 0
     serving.cancel()
     sockets.close()
+
+
+def test_draining_waits_for_nothing_that_never_began(start_web: StartWeb) -> None:
+    web = start_web().wait_serving()
+    with RawWebSocket(web.address) as ws:
+        asked = {"id": "q", "type": "subscribe", "payload": {"query": "{ __typename }"}}
+        at_once = [asked, {"id": "q", "type": "complete"}, {"type": "ping"}]
+        frames = [Frame(Opcode.TEXT, json.dumps(message).encode()) for message in at_once]
+        ws.init().socket.sendall(b"".join(frame.serialize(mask=True) for frame in frames))
+        assert ws.hear() == {"type": "pong"}
+        web.process.terminate()
+        assert ws.closed().code == GOING_AWAY
 
 
 def test_no_init(tmp_path: Path) -> None:
