@@ -80,7 +80,7 @@ class WebSocket(Held):
         super().__init__(connection, heart)
         self.subprotocol = subprotocol
         self._frames = Protocol(SERVER, max_size=MESSAGE_BYTES_MAX)
-        self._fragments: list[bytes] = []
+        self._message = bytearray()  # as much of it as has come
         self._answered = True
         self._talk: Talk | None = None
 
@@ -140,13 +140,12 @@ class WebSocket(Held):
         if frame.opcode is Opcode.BINARY:
             talk.binary()
         elif frame.opcode in {Opcode.TEXT, Opcode.CONT}:
-            self._fragments.append(bytes(frame.data))
+            self._message += frame.data
             if frame.fin:
-                whole = b"".join(self._fragments)
-                self._fragments.clear()
-                self._understand(talk, whole)
+                message, self._message = self._message, bytearray()
+                self._understand(talk, message)
 
-    def _understand(self, talk: Talk, message: bytes) -> None:
+    def _understand(self, talk: Talk, message: bytearray) -> None:
         try:
             text = message.decode()
         except UnicodeDecodeError:

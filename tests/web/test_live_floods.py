@@ -20,6 +20,8 @@ pytestmark = pytest.mark.process
 
 READ_BYTES = 60_000  # not more than comes at once
 PINGS = 40_000
+EMPTIES = 300_000
+EMPTY = Frame(Opcode.CONT, b"", fin=False).serialize(mask=True)
 PING = Frame(Opcode.TEXT, b'{"type":"ping"}').serialize(mask=True)
 PONG = b'{"type":"pong"}'
 HEALTH = b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -53,6 +55,19 @@ def test_a_flood_whose_answers_are_read_late(web: WebProcess) -> None:
         ws.socket.sendall(PING * PINGS)
         for _ in range(PINGS):
             assert ws.hear() == {"type": "pong"}
+
+
+def test_empty_fragments_are_not_kept(web: WebProcess) -> None:
+    with RawWebSocket(web.address) as ws:
+        ws.frame(Opcode.TEXT, PONG, fin=False)
+        before = web.memory_bytes()
+        ws.socket.sendall(EMPTY * EMPTIES)
+        ws.frame(Opcode.PING)
+        ws.next(Opcode.PONG)
+        assert web.memory_bytes() - before < EMPTIES
+        ws.frame(Opcode.CONT)
+        ws.say(type="ping")
+        assert ws.hear() == {"type": "pong"}
 
 
 @contextlib.contextmanager
