@@ -190,4 +190,5 @@ def _text_frame(payload: bytes) -> bytes:
 
 
 def _cut(reason: str) -> str:
-    return reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore")
+    """As much as fits; half a surrogate pair, which an id may have, becomes a question mark."""
+    return reason.encode(errors="replace")[:REASON_BYTES_MAX].decode(errors="ignore")

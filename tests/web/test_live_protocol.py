@@ -236,6 +236,10 @@ def test_bytes_that_are_no_frame(ws: RawWebSocket) -> None:
 def test_half_a_surrogate_pair_as_an_id(ws: RawWebSocket) -> None:
     ws.init().subscribe("\ud800", "{ __typename }")
     assert ws.hear()["id"] == "\ud800"
+    assert ws.hear() == {"id": "\ud800", "type": "complete"}
+    ws.subscribe("\ud800", EVENTS, user="somebody")
+    ws.subscribe("\ud800", EVENTS, user="somebody else")
+    assert ws.closed() == (4409, "Subscriber for ? already exists")
 
 
 def test_a_page_of_another_site(hark: FarmProcess, web: WebProcess) -> None:
