@@ -15,8 +15,10 @@ from typing import Protocol as Shape
 
 from sanic import Request
 from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHeader
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request as Handshake
+from websockets.http11 import Response
 from websockets.protocol import OPEN, SERVER, Protocol
 from websockets.server import ServerProtocol
 
@@ -62,15 +64,29 @@ async def accept(
         ),
     )
     response = handshake.accept(
-        Handshake(path=request.path, headers=Headers(request.headers.items()))
+        Handshake(
+            path=request.path,
+            headers=Headers(request.headers.items()),
+            method=request.method,
+            protocol=f"HTTP/{request.version}",
+        )
     )
     if response.status_code != 101:
-        said = response.body.decode().strip()
-        raise HttpRefusal(response.status_code, "INVALID_ARGUMENT", said)
+        raise _refusal(response, handshake.handshake_exc)
     await connection.send(response.serialize())  # type: ignore[no-untyped-call]
     socket = WebSocket(connection, heart, handshake.subprotocol)
     # What begins here must not keep the request for as long as it lasts.
     Context().run(socket.open, begin)
+
+
+def _refusal(response: Response, reason: Exception | None) -> HttpRefusal:
+    """With the headers that say how to come instead."""
+    status, headers = response.status_code, response.headers
+    told = {name: headers[name] for name in ("Allow", "Upgrade") if name in headers}
+    if isinstance(reason, InvalidHeader) and reason.name == "Sec-WebSocket-Version":
+        # RFC 6455, 4.2.2; the library leaves it out.
+        status, told = 426, {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    return HttpRefusal(status, "INVALID_ARGUMENT", response.body.decode().strip(), told)
 
 
 class WebSocket(Held):

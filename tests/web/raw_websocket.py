@@ -34,6 +34,8 @@ class RawWebSocket:
         *,
         protocol: str | None = PROTOCOL,
         headers: Mapping[str, str] | None = None,
+        method: str = "GET",
+        version: str = "1.1",
         receive_buffer_bytes: int = 0,
     ) -> None:
         self.socket = connect(address, receive_buffer_bytes)
@@ -47,7 +49,7 @@ class RawWebSocket:
         if protocol is not None:
             asked["sec-websocket-protocol"] = protocol
         lines = [
-            f"GET {path} HTTP/1.1",
+            f"{method} {path} HTTP/{version}",
             *(f"{k}: {v}" for k, v in (asked | {**(headers or {})}).items()),
         ]
         self.socket.sendall("\r\n".join([*lines, "", ""]).encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from websockets.frames import Opcode
@@ -253,10 +254,22 @@ def test_a_page_of_another_site(hark: FarmProcess, web: WebProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers",
-    [{"sec-websocket-key": "short"}, {"sec-websocket-version": "12"}, {"connection": "close"}],
-)
-def test_a_handshake_that_is_none(hark: FarmProcess, headers: dict[str, str]) -> None:
-    with RawWebSocket(hark.http_address, headers=headers) as ws:
-        assert ws.response.status in (400, 426)
+    ("wrong", "status", "told"),
+    [
+        ({"headers": {"sec-websocket-key": "short"}}, 400, {}),
+        ({"headers": {"connection": "close"}}, 426, {"upgrade": "websocket"}),
+        (
+            {"headers": {"sec-websocket-version": "12"}},
+            426, {"upgrade": "websocket", "sec-websocket-version": "13"},
+        ),
+        ({"method": "POST"}, 405, {"allow": "GET"}),
+        ({"version": "1.0"}, 505, {}),
+    ],
+)  # fmt: skip
+def test_a_handshake_that_is_none(
+    hark: FarmProcess, wrong: dict[str, Any], status: int, told: dict[str, str]
+) -> None:
+    with RawWebSocket(hark.http_address, **wrong) as ws:
+        assert ws.response.status == status
+        assert told.items() <= ws.response.headers.items()
         assert ws.response.json["errors"][0]["extensions"]["code"] == "INVALID_ARGUMENT"
