@@ -18,7 +18,7 @@ from sanic import Request
 from farm.errors import Unavailable
 from gateway.graphql_http import Question, json_in, question_in
 from gateway.held import Heart
-from gateway.refusals import HttpRefusal, graphql_refusal
+from gateway.refusals import HttpRefusal, Incidents, graphql_refusal
 from gateway.running import Failed, Running
 from gateway.websocket import GOING_AWAY, WebSocket, accept
 
@@ -41,13 +41,14 @@ class BadMessage(Exception):
 class GraphQLSockets:
     """Every socket over which GraphQL is spoken."""
 
-    def __init__(self, running: Running, heart: Heart) -> None:
+    def __init__(self, running: Running, heart: Heart, incidents: Incidents) -> None:
         self._running = running
         self._heart = heart
+        self._incidents = incidents
 
     async def accept(self, request: Request) -> None:
         """Makes a socket of the request. Raises `HttpRefusal` where that cannot be."""
-        await accept(request, self._heart, PROTOCOL, self._begin)
+        await accept(request, self._heart, self._incidents, PROTOCOL, self._begin)
 
     def _begin(self, socket: WebSocket) -> Conversation:
         return Conversation(socket, self._running, self._heart.terms.init_within_s)

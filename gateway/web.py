@@ -91,7 +91,7 @@ async def serve(child: Child, clock: Clock, chance: Random, terms: Terms) -> Non
     site = make_site(
         graphql,
         EventStreams(running, heart),
-        GraphQLSockets(running, heart),
+        GraphQLSockets(running, heart, incidents),
         Exposition(store, farm, clock),
         incidents,
         allowed_origins=settings.allowed_origin,

@@ -23,13 +23,14 @@ from websockets.protocol import OPEN, SERVER, Protocol
 from websockets.server import ServerProtocol
 
 from gateway.held import Connection, Heart, Held
-from gateway.refusals import HttpRefusal
+from gateway.refusals import HttpRefusal, Incidents
 
 MESSAGE_BYTES_MAX = 64 * 1024
 REASON_BYTES_MAX = 123  # what a close frame has room for
 CLOSE_WITHIN_S = 2.0
 
 GOING_AWAY = 1001
+INTERNAL_ERROR = 1011
 TOO_SLOW = 4008
 
 
@@ -50,7 +51,11 @@ class Talk(Shape):
 
 
 async def accept(
-    request: Request, heart: Heart, protocol: str, begin: Callable[[WebSocket], Talk]
+    request: Request,
+    heart: Heart,
+    incidents: Incidents,
+    protocol: str,
+    begin: Callable[[WebSocket], Talk],
 ) -> None:
     """Makes a WebSocket of the request's connection. Raises `HttpRefusal`."""
     heart.admit()
@@ -74,7 +79,7 @@ async def accept(
     if response.status_code != 101:
         raise _refusal(response, handshake.handshake_exc)
     await connection.send(response.serialize())  # type: ignore[no-untyped-call]
-    socket = WebSocket(connection, heart, handshake.subprotocol)
+    socket = WebSocket(connection, heart, incidents, handshake.subprotocol)
     # What begins here must not keep the request for as long as it lasts.
     Context().run(socket.open, begin)
 
@@ -92,8 +97,11 @@ def _refusal(response: Response, reason: Exception | None) -> HttpRefusal:
 class WebSocket(Held):
     """One WebSocket. `subprotocol` is None where the client knows none of ours."""
 
-    def __init__(self, connection: Connection, heart: Heart, subprotocol: str | None) -> None:
+    def __init__(
+        self, connection: Connection, heart: Heart, incidents: Incidents, subprotocol: str | None
+    ) -> None:
         super().__init__(connection, heart)
+        self._incidents = incidents
         self.subprotocol = subprotocol
         self._frames = Protocol(SERVER, max_size=MESSAGE_BYTES_MAX)
         self._message = bytearray()  # as much of it as has come
@@ -166,8 +174,11 @@ class WebSocket(Held):
             text = message.decode()
         except UnicodeDecodeError:
             self.close(1007, "the message is not UTF-8")
-        else:
+            return
+        try:
             talk.hear(text)
+        except Exception as error:  # noqa: BLE001  whatever it is, its text stays here
+            self.close(INTERNAL_ERROR, self._incidents.report(error))
 
     # Life and death
 
