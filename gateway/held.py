@@ -96,6 +96,11 @@ class Connection(HttpProtocol):
             if self._turn is None:
                 self._hear(self.held)
 
+    async def send(self, data: bytes) -> None:
+        await super().send(data)  # type: ignore[no-untyped-call]
+        if self.held is None and self.recv_buffer:
+            await asyncio.sleep(0)  # or requests that came together would be answered in one turn
+
     def connection_lost(self, exc: Exception | None) -> None:
         if self.held is not None:
             self.held.lost()

@@ -78,7 +78,7 @@ async def accept(
     )
     if response.status_code != 101:
         raise _refusal(response, handshake.handshake_exc)
-    await connection.send(response.serialize())  # type: ignore[no-untyped-call]
+    await connection.send(response.serialize())
     socket = WebSocket(connection, heart, incidents, handshake.subprotocol)
     # What begins here must not keep the request for as long as it lasts.
     Context().run(socket.open, begin)

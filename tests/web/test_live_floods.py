@@ -19,6 +19,7 @@ from tests.web.web_process import WebProcess
 pytestmark = pytest.mark.process
 
 READ_BYTES = 60_000  # not more than comes at once
+TOGETHER = 250
 PINGS = 40_000
 EMPTIES = 300_000
 EMPTY = Frame(Opcode.CONT, b"", fin=False).serialize(mask=True)
@@ -38,6 +39,17 @@ def test_a_flood_has_turns_like_everybody_else(web: WebProcess, frame: Frame) ->
         assert flooding.hear() == {"type": "pong"}
         flooding.say(type="ping")
         assert flooding.hear() == {"type": "pong"}
+
+
+def test_requests_that_come_together_have_turns_like_everybody_else(web: WebProcess) -> None:
+    with connect(web.address) as flooding, connect(web.address) as asking:
+        with _stopped(web):
+            flooding.sendall(b"".join(_question(number) for number in range(TOGETHER)))
+            asking.sendall(HEALTH)
+        assert asking.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        last = b'{"data":{"a%d":"Query"}}' % (TOGETHER - 1)
+        assert last not in flooding.recv(65_536, socket.MSG_DONTWAIT)
+        _read_up_to(flooding, last)
 
 
 def test_much_that_comes_with_the_handshake(web: WebProcess) -> None:
@@ -78,6 +90,13 @@ def _stopped(web: WebProcess) -> Iterator[None]:
         yield
     finally:
         web.process.send_signal(signal.SIGCONT)
+
+
+def _question(number: int) -> bytes:
+    """Each is another, and so costs more than an answer that is known."""
+    body = b'{"query":"{ a%d: __typename }"}' % number
+    head = b"POST /graphql HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    return head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 def _many(frame: Frame, size_bytes: int) -> bytes:
