@@ -23,7 +23,7 @@ graphql_sse.py   GraphQL over server-sent events
 running.py       runs what is asked over a connection that stays open
 subscribed.py    a document that subscribes, understood once for all who send it
 rendering.py     how an event is shown to subscribers, executed once for many
-held.py          connections that stay open: heartbeats, and what waits to be sent
+held.py          connections that stay open: heartbeats, and what waits, to be heard or sent
 websocket.py     a WebSocket over a connection that Sanic accepted
 compiled.py      a query becomes Python that writes its answer
 schema.py        what can be asked; schema.graphql is the same as text

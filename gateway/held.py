@@ -1,8 +1,9 @@
-"""Connections that stay open: who on the other side still lives, and how much waits to be sent.
+"""Connections that stay open: who on the other side still lives, and how much waits, both ways.
 
 Sanic makes a `Connection` for each client and answers its requests. What a request wants to keep
 open becomes `Held`: Sanic's time-outs end, and the heart beats for all of them together. A peer
-that is gone without a word, and one that takes nothing any more, is let go within two beats.
+that is gone without a word, and one that takes nothing any more, is let go within two beats. What
+comes faster than it can be heard waits for its turn.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import itertools
 import socket
 import struct
 import termios
+from collections import deque
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from sanic.server import HttpProtocol
@@ -21,7 +24,7 @@ from gateway.refusals import HttpRefusal
 
 SLOTS = 40  # parts of a beat: to hear thousands at once would keep everybody else waiting
 UNSENT_IN_KERNEL_BYTES_MAX = 128 * 1024
-HEARD_BYTES_MAX = 2 * 1024  # of one connection, in one turn of the loop: 340 frames at most
+HEARD_BYTES_MAX = 2 * 1024  # at once: 340 frames at most
 
 _INT = struct.Struct("i")
 
@@ -38,17 +41,14 @@ USUAL = Terms()
 
 
 class Connection(HttpProtocol):
-    """One client's connection: HTTP, and then perhaps something that stays.
+    """One client's connection: HTTP, and then perhaps something that stays."""
 
-    What is held hears a little in each turn of the loop, so that everybody else has theirs.
-    """
-
-    __slots__ = ("_turn", "held")
+    __slots__ = ("_waits", "held")
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self.held: Held | None = None
-        self._turn: asyncio.Handle | None = None
+        self._waits = False  # for its turn to hear
 
     def hold(self, held: Held) -> None:
         self.held = held
@@ -63,12 +63,12 @@ class Connection(HttpProtocol):
         if self.transport is None or self.transport.is_closing():
             raise ConnectionResetError
 
-    def _hear(self, held: Held) -> None:
-        self._turn = None
-        if not held.closing():
+    def _hear(self) -> None:
+        self._waits = False
+        if self.held is not None and not self.held.closing():
             part = self.recv_buffer[:HEARD_BYTES_MAX]
             del self.recv_buffer[:HEARD_BYTES_MAX]
-            held.received(part)
+            self.held.received(part)
             self._go_on()
 
     def _go_on(self) -> None:
@@ -83,8 +83,9 @@ class Connection(HttpProtocol):
             self.transport.resume_reading()
             return
         self.transport.pause_reading()
-        if can_write and self._turn is None:
-            self._turn = self.loop.call_soon(self._hear, self.held)
+        if can_write and not self._waits:
+            self._waits = True
+            self.held.turns.wait(self._hear)
 
     # What asyncio and Sanic call; Sanic leaves these without types
 
@@ -93,8 +94,10 @@ class Connection(HttpProtocol):
             super().data_received(data)
         else:
             self.recv_buffer += data
-            if self._turn is None:
-                self._hear(self.held)
+            if self.held.turns.anybody_waits():
+                self._go_on()
+            else:
+                self._hear()
 
     async def send(self, data: bytes) -> None:
         await super().send(data)  # type: ignore[no-untyped-call]
@@ -130,6 +133,27 @@ class Connection(HttpProtocol):
         return False
 
 
+class Turns:
+    """Connections that have more to hear: in each turn of the loop one of them hears a part."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def anybody_waits(self) -> bool:
+        return bool(self._waiting)
+
+    def wait(self, hear: Callable[[], None]) -> None:
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._next)
+        self._waiting.append(hear)
+
+    def _next(self) -> None:
+        hear = self._waiting.popleft()
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._next)
+        hear()
+
+
 class Held:
     """A connection that stays open, and what of it is under way."""
 
@@ -141,6 +165,7 @@ class Held:
         self._connection = connection
         self._transport = transport
         self._heart = heart
+        self.turns = heart.turns
         self._written = 0
         self._arrived = -1
         self._waiting = 0
@@ -184,6 +209,7 @@ class Heart:
 
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
+        self.turns = Turns()
         self._tick_s = terms.heartbeat_s / SLOTS
         self._slots: list[set[Held]] = [set() for _ in range(SLOTS)]
         self._slot_of: dict[Held, set[Held]] = {}
