@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
+from ipaddress import ip_address
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
 from sanic import Request, Sanic
@@ -30,6 +33,7 @@ BODY_BYTES_MAX = 64 * 1024
 REQUEST_WITHIN_S = 10  # a request that drips in slower is ended
 ANSWER_WITHIN_S = 30  # the client of the store gives up after 10
 IDLE_S = 75
+HOSTS_KEPT_MAX = 256
 
 Site = Sanic[Config, SimpleNamespace]
 
@@ -163,12 +167,18 @@ def _guard(site: Site, allowed: frozenset[str]) -> None:
     There are no accounts yet: without this, any page that somebody opens could read and write here
     through their browser. Programs send no Origin and are not asked for one.
     """
+    allowed_hosts = frozenset(urlsplit(origin).netloc for origin in allowed)
 
     async def before(request: Request) -> HTTPResponse | None:
+        host, connection = request.headers.get("host", ""), request.conn_info
+        led_here = connection is not None and _may_be_led_here(host, connection.sockname)
+        if led_here and host.lower() not in allowed_hosts:
+            message = "this host may be the name of anybody's page; --allowed-origin lets it ask"
+            return refused(request, HttpRefusal(403, "PERMISSION_DENIED", message))
         origin = request.headers.get("origin")
         if origin is None:
             return None
-        if not _is_friend(origin, request.headers.get("host", ""), allowed):
+        if not _is_friend(origin, host, allowed):
             message = "pages of this origin may not ask here; --allowed-origin lets them"
             return refused(request, HttpRefusal(403, "PERMISSION_DENIED", message))
         if request.method == "OPTIONS":
@@ -204,3 +214,29 @@ def _is_friend(origin: str, host: str, allowed: frozenset[str]) -> bool:
         return bool(host) and urlsplit(origin).netloc.lower() == host.lower()
     except ValueError:
         return False
+
+
+@lru_cache(HOSTS_KEPT_MAX)
+def _may_be_led_here(host: str, address: tuple[Any, ...]) -> bool:
+    """Whether a page of somebody else's may have this host, though it came to this address.
+
+    Whoever owns a name can make it one of 127.0.0.1 (DNS rebinding); then the browser takes their
+    page for one of ours. Nobody owns numbers and names without a dot, and what comes through a
+    proxy has that one's port.
+    """
+    try:
+        asked = urlsplit(f"//{host}")
+        name, port = (asked.hostname or "").rstrip("."), asked.port or 80  # in lower case
+    except ValueError:
+        return False
+    if port != address[1] or not ip_address(address[0].partition("%")[0]).is_loopback:
+        return False
+    return "." in name and not name.endswith(".localhost") and not _is_number(name)
+
+
+def _is_number(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

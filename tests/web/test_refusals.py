@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.web.conftest import ALLOWED_ORIGIN, StartWeb
+from tests.web.raw_websocket import RawWebSocket
 from tests.web.web_process import JSON, TYPENAME, Reply, WebProcess, ask, run
 
 pytestmark = pytest.mark.process
@@ -202,6 +203,48 @@ def test_page_of_another_site_is_refused(web: WebProcess, path: str, origin: str
 
 def test_page_of_this_site_may_ask(web: WebProcess) -> None:
     headers = JSON | {"origin": f"http://{web.address}"}
+    reply = ask(web.address, "/graphql", method="POST", body=TYPENAME, headers=headers)
+    assert reply.json == {"data": {"__typename": "Query"}}
+
+
+@pytest.mark.parametrize(
+    "path", ["/graphql?query=%7B__typename%7D", "/query", "/inbox/a", "/metrics"]
+)
+@pytest.mark.parametrize("host", ["elsewhere.example", "Elsewhere.Example.", "127.0.0.1.nip.io"])
+def test_page_whose_name_leads_here_is_refused(web: WebProcess, path: str, host: str) -> None:
+    """DNS rebinding: to the browser it is a page of this site."""
+    at = f"{host}:{web.port}"
+    for headers in ({"host": at}, {"host": at, "origin": f"http://{at}"}):
+        reply = ask(web.address, path, headers=headers)
+        assert reply.status == 403
+        assert _error(reply)[0] == "PERMISSION_DENIED"
+    with RawWebSocket(web.address, headers={"host": at, "origin": f"http://{at}"}) as ws:
+        assert ws.response.status == 403
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost:{port}", "LocalHost:{port}", "app.localhost:{port}", "127.0.0.1:{port}",
+        "127.9.9.9:{port}", "[::1]:{port}", "this-machine:{port}", "hark.example",
+        "hark.example:8443", "app.example", "[", "a:b",
+    ],
+)  # fmt: skip
+def test_who_comes_by_a_name_of_this_machine_or_through_a_proxy_may_ask(
+    web: WebProcess, host: str
+) -> None:
+    at = host.format(port=web.port)
+    query = "/graphql?query=%7B__typename%7D"
+    assert ask(web.address, query, headers={"host": at}).status == 200
+
+
+def test_a_name_that_leads_here_can_be_allowed(start_web: StartWeb) -> None:
+    reserved = start_web()
+    at = f"hark.example:{reserved.port}"
+    web = start_web(number=2, port=reserved.port, allowed_origin=(f"http://{at.upper()}",))
+    web.wait_serving()
+    reserved.wait_serving().stop()
+    headers = JSON | {"host": at, "origin": f"http://{at}"}
     reply = ask(web.address, "/graphql", method="POST", body=TYPENAME, headers=headers)
     assert reply.json == {"data": {"__typename": "Query"}}
 
