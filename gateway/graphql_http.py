@@ -22,7 +22,7 @@ from sanic.response import HTTPResponse
 
 from farm.errors import ResourceExhausted
 from farm.failpoints import Point, passing
-from gateway.compiled import to_json
+from gateway.compiled import Query, to_json
 from gateway.context import Context
 from gateway.refusals import (
     JSON,
@@ -39,6 +39,7 @@ from gateway.unsent import AT_ONCE_BYTES_MAX, UNSENT_BYTES_MAX, Unsent
 
 ARGUMENTS_MAX = 10
 BATCH_MAX = 10
+HEAVY_AT_ONCE_MAX = 4  # more than one, for they wait for the store as well
 ANSWER_BYTES_MAX = 4 * 1024 * 1024  # far more than the answer to a change can have
 HEADERS_KEPT_MAX = 4_096
 CONTENT_TYPES_KEPT_MAX = 64
@@ -69,6 +70,9 @@ class GraphQL:
         self._context = context
         self._incidents = incidents
         self.unsent = Unsent(UNSENT_BYTES_MAX)
+        # What takes long has turns, and others are served between them.
+        self._understanding = asyncio.Lock()
+        self._heavy = asyncio.Semaphore(HEAVY_AT_ONCE_MAX)
 
     async def answer(self, request: Request) -> HTTPResponse | None:
         """None where it is sent already. Raises `HttpRefusal` where the request is no question."""
@@ -87,14 +91,13 @@ class GraphQL:
         return None
 
     async def _all(self, questions: list[Question]) -> bytes:
-        """In turn, so that each sees what those before it changed. Others are served in between."""
+        """In turn, so that each sees what those before it changed."""
         bodies: list[bytes] = []
         for question in questions:
             if sum(map(len, bodies)) > ANSWER_BYTES_MAX:
                 bodies.append(self._too_large().body)
             else:
                 bodies.append(await self._one_of_many(question))
-                await asyncio.sleep(0)
         return b"[%b]" % b",".join(bodies)
 
     async def _one_of_many(self, question: Question) -> bytes:
@@ -109,15 +112,26 @@ class GraphQL:
     async def run(self, question: Question, method: str) -> Answer:
         """Raises `HttpRefusal` where this may not be asked by this method, or is a subscription."""
         passing(Point.WEB_ASK)
-        understood = self._schema.understood(question.query, question.operation)
+        understood = self._schema.known(question.query, question.operation)
+        if understood is None:
+            async with self._understanding:
+                await asyncio.sleep(0)
+                understood = self._schema.understood(question.query, question.operation)
         if understood.query is None:
             answer = await self._interpreted(understood, question, method)
+        elif understood.size.heavy:
+            async with self._heavy:
+                await asyncio.sleep(0)
+                answer = await self._compiled(understood.query, question)
         else:
-            done = await understood.query.run(question.variables, self._context)
-            self._schema.process_errors(done.errors)
-            answer = self._answer(done.data, done.errors)
+            answer = await self._compiled(understood.query, question)
         passing(Point.WEB_REPLY)
         return answer
+
+    async def _compiled(self, query: Query, question: Question) -> Answer:
+        done = await query.run(question.variables, self._context)
+        self._schema.process_errors(done.errors)
+        return self._answer(done.data, done.errors)
 
     async def _interpreted(self, understood: Understood, question: Question, method: str) -> Answer:
         """What is no query, or a wrong one."""
@@ -138,6 +152,8 @@ class GraphQL:
 
     def _answer(self, data: str | None, errors: Sequence[GraphQLError]) -> Answer:
         """Where nothing was run there are no data, not even null."""
+        if data is not None and len(data) > ANSWER_BYTES_MAX:  # sooner than after two copies
+            return self._too_large()
         run = data is not None or any(error.path for error in errors)
         parts = []
         if errors:

@@ -28,6 +28,8 @@ ALIASES_MAX = 30
 FIELDS_MAX = 1_000  # once the fragments are unfolded
 COMPARISONS_MAX = 10_000  # of fields that have one name in the answer, each with each
 DESCRIBED_MAX = 50_000  # values that describe the schema; what tools ask first comes to 20,000
+LIGHT_ALIASES_MAX = 4  # what has no more, of these and of fields, is answered at once
+LIGHT_FIELDS_MAX = 100
 
 # About how many there are of what describes a schema in lists: in a schema, or in each type.
 _MANY = {"types": 50, "directives": 5, "fields": 4}
@@ -41,11 +43,16 @@ class Size(NamedTuple):
     fields: int = 0
     described: int = 0  # fields, each as often as what describes the schema has it
 
+    @property
+    def heavy(self) -> bool:
+        """Whether to answer it may take long enough for others to notice."""
+        return self.aliases > LIGHT_ALIASES_MAX or self.fields > LIGHT_FIELDS_MAX
 
-def check_size(document: DocumentNode) -> int:
-    """How many fields its operations have. Raises `GraphQLError` where one is over a limit."""
+
+def check_size(document: DocumentNode) -> Size:
+    """The largest of its operations. Raises `GraphQLError` where one is over a limit."""
     measure = _Measure(document)
-    fields = 0
+    largest = Size()
     for definition in document.definitions:
         if isinstance(definition, OperationDefinitionNode):
             size = measure.of(definition.selection_set)
@@ -59,8 +66,8 @@ def check_size(document: DocumentNode) -> int:
                 raise GraphQLError(
                     f"the query asks too much about the schema; at most {DESCRIBED_MAX:,} values"
                 )
-            fields += size.fields
-    return fields
+            largest = Size(*map(max, largest, size))
+    return largest
 
 
 class FieldsAreAlike(OverlappingFieldsCanBeMergedRule):

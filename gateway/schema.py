@@ -66,7 +66,7 @@ from gateway.nodes import (
     checked_id,
     page_size,
 )
-from gateway.query_limits import TOKENS_MAX, FieldsAreAlike, check_size
+from gateway.query_limits import TOKENS_MAX, FieldsAreAlike, Size, check_size
 from gateway.recent import Recent
 from gateway.subscribed import Subscribed, variables_that_matter
 
@@ -187,7 +187,7 @@ class Understood(NamedTuple):
     """A document and which of its operations is asked for, understood once for all who send it."""
 
     errors: list[GraphQLError]  # what is wrong with it
-    fields: int = 0
+    size: Size = Size()
     document: DocumentNode | None = None  # None where it cannot be read, or is too large
     operation: OperationDefinitionNode | None = None  # None where it is not clear which
     query: CompiledQuery | None = None
@@ -230,26 +230,29 @@ class Schema(strawberry.Schema):
                 # Strawberry takes them from fields, not from arguments, types and directives.
                 error.message = error.message.partition(" Did you mean ")[0]
 
+    def known(self, query: str, operation_name: str | None) -> Understood | None:
+        """What was understood before and is kept."""
+        return self._documents.get((query, operation_name))
+
     def understood(self, query: str, operation_name: str | None) -> Understood:
-        key = (query, operation_name)
-        known = self._documents.get(key)
+        known = self.known(query, operation_name)
         if known is None:
             known = self._understand(query, operation_name)
-            size = len(query) * BYTES_A_CHARACTER + known.fields * BYTES_A_FIELD
-            self._documents.put(key, known, size)
+            size_bytes = len(query) * BYTES_A_CHARACTER + known.size.fields * BYTES_A_FIELD
+            self._documents.put((query, operation_name), known, size_bytes)
         return known
 
     def _understand(self, query: str, operation_name: str | None) -> Understood:
         try:
             document = parse(query, max_tokens=TOKENS_MAX)
-            fields = check_size(document)
+            size = check_size(document)
         except GraphQLError as error:
             return Understood([error.with_traceback(None)])
         operation = get_operation_ast(document, operation_name)
         if operation is None:
-            return Understood(_not_named(document, operation_name), fields, document)
+            return Understood(_not_named(document, operation_name), size, document)
         errors = self._wrong(document)
-        understood = Understood(errors, fields, document, operation)
+        understood = Understood(errors, size, document, operation)
         if operation.operation is OperationType.SUBSCRIPTION:
             matters = () if errors else variables_that_matter(document)
             subscribed = Subscribed(document, operation, operation_name, errors, matters)
