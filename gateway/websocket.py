@@ -115,9 +115,11 @@ class WebSocket(Held):
     # Out
 
     async def send(self, text: str) -> None:
-        """Sends once there is room for it. Raises `ConnectionResetError`."""
+        """Sends once there is room for it, and returns when there is for more. Raises
+        `ConnectionResetError`."""
         await self._connection.room()
         self.say(text)
+        await self._connection.room()
 
     def say(self, text: str) -> None:
         """Sends at once what is short, and an answer to what the client sent."""

@@ -118,6 +118,18 @@ def test_what_waits_to_be_read_is_bounded(web: WebProcess) -> None:
     assert "Traceback" not in web.log()
 
 
+def test_what_waits_to_be_read_over_websockets_is_bounded(web: WebProcess) -> None:
+    """Until it is read, also where it lies with the connection already."""
+    with ExitStack() as held:
+        for _ in range(2):
+            ws = held.enter_context(RawWebSocket(web.address, receive_buffer_bytes=4_096))
+            ws.init().subscribe("1", inboxes(2))
+            ws.socket.recv(1)  # the answer has begun to come
+        assert post(web, {"query": inboxes(2)}).status == 503
+    wait_until(lambda: post(web, {"query": inboxes(2)}).status == 200, 5)
+    assert "Traceback" not in web.log()
+
+
 def asked_and_unread(web: WebProcess, query: str) -> socket.socket:
     """A connection on which the answer has begun to come."""
     body = json.dumps({"query": query}).encode()
