@@ -26,7 +26,7 @@ TOKENS_MAX = 2_000  # of a document; parsing 100,000 aliases would take seconds
 DEPTH_MAX = 12  # fields below one another
 ALIASES_MAX = 30
 FIELDS_MAX = 1_000  # once the fragments are unfolded
-COMPARISONS_MAX = 10_000  # of fields that have one name in the answer, each with each
+COMPARISONS_MAX = 5_000  # of fields that have one name in the answer, each with each
 DESCRIBED_MAX = 50_000  # values that describe the schema; what tools ask first comes to 20,000
 LIGHT_ALIASES_MAX = 4  # what has no more, of these and of fields, is answered at once
 LIGHT_FIELDS_MAX = 100
@@ -93,7 +93,9 @@ class FieldsAreAlike(OverlappingFieldsCanBeMergedRule):
 
 
 class _Measure:
-    """Sizes in one document. Fragments that hold themselves are found by GraphQL's own rules."""
+    """Sizes in one document. A fragment within itself has none; GraphQL's own rules would say so
+    only after all that they look at besides.
+    """
 
     def __init__(self, document: DocumentNode) -> None:
         self._fragments = {
@@ -101,7 +103,7 @@ class _Measure:
             for definition in document.definitions
             if isinstance(definition, FragmentDefinitionNode)
         }
-        self._known: dict[str, Size] = {}
+        self._known: dict[str, Size | None] = {}  # None while it is measured
 
     def of(self, selections: SelectionSetNode | None) -> Size:
         depth = aliases = fields = described = 0
@@ -120,10 +122,7 @@ class _Measure:
                     depth = max(depth, inner.depth)
                     described += inner.described
                 case FragmentSpreadNode(name=name):
-                    if name.value not in self._known:
-                        self._known[name.value] = Size()  # while it is measured
-                        self._known[name.value] = self.of(self._fragments.get(name.value))
-                    inner = self._known[name.value]
+                    inner = self._fragment(name.value)
                     depth = max(depth, inner.depth)
                     described += inner.described
                 case _:
@@ -131,3 +130,12 @@ class _Measure:
             aliases += inner.aliases
             fields += inner.fields
         return Size(depth, aliases, fields, described)
+
+    def _fragment(self, name: str) -> Size:
+        if name not in self._known:
+            self._known[name] = None
+            self._known[name] = self.of(self._fragments.get(name))
+        size = self._known[name]
+        if size is None:
+            raise GraphQLError(f"fragment {name} is spread within itself")
+        return size
